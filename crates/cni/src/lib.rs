@@ -1,0 +1,1 @@
+//! The CNI plugin: blocking, starts in milliseconds.

@@ -1,0 +1,1 @@
+//! Translations: one file for each backend of each feature.

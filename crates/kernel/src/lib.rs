@@ -1,0 +1,1 @@
+//! Effects: netlink, nftables, namespaces, sysctls. The only crate with unsafe.

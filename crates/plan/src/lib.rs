@@ -1,0 +1,9 @@
+//! Decisions: cluster state in, tables out. Every Kubernetes rule is resolved
+//! here, so that a table holds verdicts and a backend holds no rule.
+//!
+//! Nothing here does I/O or reads a clock: values in, values out.
+
+#![forbid(unsafe_code)]
+
+pub mod policy;
+pub mod service;

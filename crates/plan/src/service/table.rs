@@ -1,0 +1,189 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use podway_model::{IpFamily, ObjectName, Protocol, ServicePortName};
+
+/// What this node must do for every Service, with every Kubernetes rule already
+/// decided. Ordered, so that rendering does not depend on the order of input.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceTable {
+    /// What a client may address, and what becomes of it.
+    pub routes: BTreeMap<Frontend, Arc<Route>>,
+    /// The sets of endpoints that routes forward to. Every pool that a route
+    /// names is here, and no other.
+    pub pools: BTreeMap<PoolId, Arc<Pool>>,
+}
+
+/// What a client addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frontend {
+    /// The address.
+    pub address: FrontendAddress,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+}
+
+/// The address part of a frontend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FrontendAddress {
+    /// One address: a cluster IP, an external IP, a load balancer's.
+    Ip(IpAddr),
+    /// Every node-port address of the node, in this family.
+    Node(IpFamily),
+}
+
+/// Why a frontend exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FrontendKind {
+    /// A cluster IP.
+    ClusterIp,
+    /// One of `spec.externalIPs`.
+    ExternalIp,
+    /// An address of a load balancer.
+    LoadBalancerIp,
+    /// A node port.
+    NodePort,
+}
+
+/// What becomes of a connection to a frontend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Whose frontend it is.
+    pub service: ServicePortName,
+    /// Why it exists.
+    pub kind: FrontendKind,
+    /// The sources that may use it at all (`loadBalancerSourceRanges`); `None`
+    /// is everybody. Others are dropped, before anything else is asked.
+    pub allow_from: Option<Vec<IpNet>>,
+    /// The verdict for a connection from a pod of this node.
+    pub from_pod: Verdict,
+    /// The verdict for a connection that this node itself opens.
+    pub from_node: Verdict,
+    /// The verdict for every other connection.
+    pub from_outside: Verdict,
+}
+
+/// Where a connection comes from, seen from this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// A pod of this node, as the local detector says.
+    Pod,
+    /// The node itself: a process in its network namespace.
+    Node,
+    /// Anything else: pods of other nodes included.
+    Outside,
+}
+
+/// What to do with a new connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send it to one endpoint of a pool.
+    Forward {
+        /// The pool. It has at least one endpoint.
+        pool: PoolId,
+        /// Whether the source address becomes the node's. A connection from an
+        /// endpoint to itself (hairpin) is always masqueraded.
+        masquerade: bool,
+    },
+    /// Refuse it: TCP reset or ICMP port unreachable. No endpoint anywhere.
+    Reject,
+    /// Drop it silently: a local policy without a local endpoint.
+    Drop,
+}
+
+/// Which endpoints of a service port a pool holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reach {
+    /// Those of the cluster, after topology.
+    Cluster,
+    /// Those of this node.
+    Local,
+}
+
+/// What names a pool.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolId {
+    /// The service port.
+    pub service: ServicePortName,
+    /// The family of its endpoints.
+    pub family: IpFamily,
+    /// Which of them.
+    pub reach: Reach,
+}
+
+/// A set of endpoints that share connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// The endpoints, by address; never empty.
+    pub endpoints: BTreeMap<SocketAddr, PoolEndpoint>,
+    /// How long a client keeps its endpoint after its last new connection.
+    pub affinity: Option<Duration>,
+}
+
+/// One endpoint of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolEndpoint {
+    /// Its pod, where the slice names one.
+    pub pod: Option<ObjectName>,
+    /// Whether it runs on this node.
+    pub local: bool,
+}
+
+impl Route {
+    /// The verdict for a connection from this kind of source. Source ranges are
+    /// the caller's to check first.
+    #[must_use]
+    pub const fn verdict(&self, source: Source) -> &Verdict {
+        match source {
+            Source::Pod => &self.from_pod,
+            Source::Node => &self.from_node,
+            Source::Outside => &self.from_outside,
+        }
+    }
+
+    /// The pools that the route can lead to.
+    pub fn pools(&self) -> impl Iterator<Item = &PoolId> {
+        [&self.from_pod, &self.from_node, &self.from_outside]
+            .into_iter()
+            .filter_map(|verdict| match verdict {
+                Verdict::Forward { pool, .. } => Some(pool),
+                Verdict::Reject | Verdict::Drop => None,
+            })
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+    }
+}
+
+impl fmt::Display for Frontend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            FrontendAddress::Ip(address) => {
+                write!(
+                    f,
+                    "{}/{}",
+                    SocketAddr::new(address, self.port),
+                    self.protocol
+                )
+            }
+            FrontendAddress::Node(family) => {
+                write!(f, "node:{}/{} ({family})", self.port, self.protocol)
+            }
+        }
+    }
+}
+
+impl fmt::Display for PoolId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reach = match self.reach {
+            Reach::Cluster => "cluster",
+            Reach::Local => "local",
+        };
+        write!(f, "{} {} {reach}", self.service, self.family)
+    }
+}

@@ -1,0 +1,2 @@
+//! Podway.
+fn main() {}

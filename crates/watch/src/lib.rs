@@ -1,0 +1,1 @@
+//! List and watch Kubernetes objects into the cluster's state.
