@@ -1,0 +1,38 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both install what they need (Debian 12, root).
+SHELL := /bin/bash
+CARGO ?= cargo
+TARGET_DIR := $(shell echo $${CARGO_TARGET_DIR:-target})
+PODWAY := $(TARGET_DIR)/release/podway
+
+.PHONY: demo demo-down build test test-full lint fmt help
+
+help:
+	@echo "make demo       build, start a three-node lab, walk through it, leave it running"
+	@echo "make demo-down  stop that lab and remove everything it made"
+	@echo "make test       format, lints, documentation, every test (what CI runs)"
+	@echo "make test-full  the same with the long forms of the bounded tests"
+
+demo: build
+	$(PODWAY) lab tour
+
+demo-down:
+	$(PODWAY) lab down --name tour
+
+build:
+	@scripts/prepare build
+	$(CARGO) build --release --locked --bin podway --bin podway-cni
+
+lint:
+	@scripts/prepare build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+
+test:
+	@scripts/prepare test
+	@$(MAKE) --no-print-directory lint
+	scripts/licences
+	$(CARGO) test --workspace --locked
+
+test-full:
+	PODWAY_TEST_FULL=1 $(MAKE) test
