@@ -1,1 +1,38 @@
-//! Many nodes on one machine.
+//! Many nodes on one machine: each node a network namespace with its own agent
+//! and kubelet process, each pod a sandbox in it, one control plane for all.
+//!
+//! The binary `podway` calls [`up`], [`down`], [`status`] and the commands that
+//! enter a namespace ([`exec`], [`client`], [`node`]); the processes of a lab
+//! are the same binary again, through [`ControlPlaneArgs::run`],
+//! [`KubeletArgs::run`] and [`toolbox::Command::run`].
+//!
+//! Everything that a lab makes carries its name: the folder
+//! `/run/podway/<lab>`, the network namespaces `podway-<lab>-*`, and the
+//! processes by their environment (`PODWAY_LAB`, `PODWAY_LAB_DIR`).
+
+#![forbid(unsafe_code)]
+
+mod control_plane;
+mod down;
+mod enter;
+mod error;
+mod kubelet;
+mod name;
+mod power;
+mod settings;
+mod status;
+mod step;
+pub mod toolbox;
+mod up;
+
+pub use control_plane::ControlPlaneArgs;
+pub use down::down;
+pub use enter::{client, exec, node};
+pub use error::Error;
+pub use kubelet::KubeletArgs;
+pub use name::LabName;
+pub use power::{kill_node, start_node};
+pub use settings::Settings;
+pub use status::{Environment, NodeStatus, ProcessStatus, Status, env, running, status};
+pub use step::{Outcome, Step};
+pub use up::up;

@@ -1,0 +1,75 @@
+use std::path::PathBuf;
+
+use crate::LabName;
+
+/// What goes wrong with a lab.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A name that no lab can have.
+    #[error(
+        "lab name {0:?} is not valid: use 1 to 32 lower-case letters, digits and '-', beginning and ending with a letter or digit"
+    )]
+    LabName(String),
+    /// A lab that is not there.
+    #[error("there is no lab {0}: start it with `podway lab up --name {0}`")]
+    NoLab(LabName),
+    /// A node that the lab does not have.
+    #[error("lab {lab} has no node {node:?}: its nodes are {nodes}")]
+    NoNode {
+        /// The lab.
+        lab: LabName,
+        /// What was asked for.
+        node: String,
+        /// The nodes that there are.
+        nodes: String,
+    },
+    /// A pod or container that is not running in the lab.
+    #[error("no running container of pod {namespace}/{pod} in lab {lab}: {hint}")]
+    NoContainer {
+        /// The lab.
+        lab: LabName,
+        /// The pod's namespace.
+        namespace: String,
+        /// The pod's name.
+        pod: String,
+        /// What there is instead, and what to do.
+        hint: String,
+    },
+    /// A setting out of its range.
+    #[error("{setting} {value} is not possible: {reason}")]
+    Setting {
+        /// The flag.
+        setting: &'static str,
+        /// What was asked for.
+        value: String,
+        /// Why not, and what is.
+        reason: String,
+    },
+    /// Not started as root.
+    #[error("cannot {0} a lab without root: it makes network namespaces and mounts; use sudo")]
+    NotRoot(&'static str),
+    /// A system call or file operation failed.
+    #[error("cannot {what}")]
+    Io {
+        /// What was attempted, on which object.
+        what: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file of the lab that cannot be read.
+    #[error("{path}: cannot be understood: {reason}; `podway lab down` and `up` make it new")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}
