@@ -1,1 +1,5 @@
 //! Effects: netlink, nftables, namespaces, sysctls. The only crate with unsafe.
+
+#![allow(unsafe_code, reason = "system calls; every block says why it is sound")]
+
+pub mod spawn;
