@@ -16,6 +16,9 @@ pub struct ServiceTable {
     /// The sets of endpoints that routes forward to. Every pool that a route
     /// names is here, and no other.
     pub pools: BTreeMap<PoolId, Arc<Pool>>,
+    /// Every cluster IP. A connection to one of these that no route takes (a
+    /// wrong port) is rejected: nothing else can answer at that address.
+    pub cluster_ips: BTreeSet<IpAddr>,
 }
 
 /// What a client addresses.
@@ -34,7 +37,8 @@ pub struct Frontend {
 pub enum FrontendAddress {
     /// One address: a cluster IP, an external IP, a load balancer's.
     Ip(IpAddr),
-    /// Every node-port address of the node, in this family.
+    /// Every address of the node that serves node ports, in this family (see
+    /// `NodeContext::serves_node_ports`). A frontend of one address goes first.
     Node(IpFamily),
 }
 
@@ -58,8 +62,9 @@ pub struct Route {
     pub service: ServicePortName,
     /// Why it exists.
     pub kind: FrontendKind,
-    /// The sources that may use it at all (`loadBalancerSourceRanges`); `None`
-    /// is everybody. Others are dropped, before anything else is asked.
+    /// The sources that may use it at all (`loadBalancerSourceRanges`), whatever
+    /// kind of source they are; `None` is everybody. Others are dropped, before
+    /// anything else is asked, also where the verdict would be a reject.
     pub allow_from: Option<Vec<IpNet>>,
     /// The verdict for a connection from a pod of this node.
     pub from_pod: Verdict,
@@ -145,6 +150,14 @@ impl Route {
             Source::Node => &self.from_node,
             Source::Outside => &self.from_outside,
         }
+    }
+
+    /// Whether a source may use the frontend at all.
+    #[must_use]
+    pub fn admits(&self, source: IpAddr) -> bool {
+        self.allow_from
+            .as_ref()
+            .is_none_or(|prefixes| prefixes.iter().any(|prefix| prefix.contains(&source)))
     }
 
     /// The pools that the route can lead to.

@@ -1,0 +1,95 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{Frontend, Pool, PoolId, Route, ServiceTable};
+
+/// How one table becomes another: what a backend has to write, and no more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceChange {
+    /// The frontends that differ.
+    pub routes: BTreeMap<Frontend, Delta<Route>>,
+    /// The pools that differ.
+    pub pools: BTreeMap<PoolId, Delta<Pool>>,
+    /// The cluster IPs that differ: true for a new one, false for one that is
+    /// gone.
+    pub cluster_ips: BTreeMap<IpAddr, bool>,
+}
+
+/// One value's transition. Never both `None`, never equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta<T> {
+    /// The value before; `None` for a new one.
+    pub before: Option<Arc<T>>,
+    /// The value after; `None` for one that is gone.
+    pub after: Option<Arc<T>>,
+}
+
+impl<T: PartialEq> Delta<T> {
+    /// The transition between two values; `None` where there is none.
+    #[must_use]
+    pub fn between(before: Option<&Arc<T>>, after: Option<&Arc<T>>) -> Option<Self> {
+        (before != after).then(|| Self {
+            before: before.cloned(),
+            after: after.cloned(),
+        })
+    }
+}
+
+impl ServiceChange {
+    /// Whether nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty() && self.pools.is_empty() && self.cluster_ips.is_empty()
+    }
+}
+
+/// What has to change for `before` to become `after`.
+#[must_use]
+pub fn diff(before: &ServiceTable, after: &ServiceTable) -> ServiceChange {
+    ServiceChange {
+        routes: diff_maps(&before.routes, &after.routes),
+        pools: diff_maps(&before.pools, &after.pools),
+        cluster_ips: before
+            .cluster_ips
+            .symmetric_difference(&after.cluster_ips)
+            .map(|address| (*address, after.cluster_ips.contains(address)))
+            .collect(),
+    }
+}
+
+/// Makes the change in a table. `apply(&mut a, &diff(&a, &b))` makes `a` equal
+/// to `b`.
+pub fn apply(table: &mut ServiceTable, change: &ServiceChange) {
+    apply_deltas(&mut table.routes, &change.routes);
+    apply_deltas(&mut table.pools, &change.pools);
+    for (address, present) in &change.cluster_ips {
+        if *present {
+            table.cluster_ips.insert(*address);
+        } else {
+            table.cluster_ips.remove(address);
+        }
+    }
+}
+
+fn diff_maps<K: Ord + Clone, T: PartialEq>(
+    before: &BTreeMap<K, Arc<T>>,
+    after: &BTreeMap<K, Arc<T>>,
+) -> BTreeMap<K, Delta<T>> {
+    let keys: BTreeSet<&K> = before.keys().chain(after.keys()).collect();
+    keys.into_iter()
+        .filter_map(|key| {
+            let delta = Delta::between(before.get(key), after.get(key))?;
+            Some((key.clone(), delta))
+        })
+        .collect()
+}
+
+fn apply_deltas<K: Ord + Clone, T>(map: &mut BTreeMap<K, Arc<T>>, deltas: &BTreeMap<K, Delta<T>>) {
+    for (key, delta) in deltas {
+        match &delta.after {
+            Some(value) => map.insert(key.clone(), value.clone()),
+            None => map.remove(key),
+        };
+    }
+}

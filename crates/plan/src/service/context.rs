@@ -1,0 +1,58 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use podway_model::{IpFamily, Node};
+
+/// What planning needs to know about the node that it plans for, beyond what
+/// the Node object says (its zone and addresses are read from there).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeContext {
+    /// The name of its Node object. An endpoint is local where its slice names
+    /// this node.
+    pub node: Arc<str>,
+    /// The local detector: addresses in these prefixes are pods of this node. A
+    /// family without a prefix has no detector, and then nothing is masqueraded
+    /// for coming from elsewhere (kube-proxy's rule).
+    pub pod_prefixes: Vec<IpNet>,
+    /// Masquerade every connection to a cluster IP.
+    pub masquerade_all: bool,
+    /// `nodePortAddresses`: which of the node's own addresses serve node ports.
+    /// A family without a prefix: all of them.
+    pub node_port_prefixes: Vec<IpNet>,
+}
+
+impl NodeContext {
+    /// The context of a node by its own `spec.podCIDRs`, with the defaults.
+    #[must_use]
+    pub fn of(node: &Node) -> Self {
+        Self {
+            node: node.name.clone(),
+            pod_prefixes: node.pod_prefixes.clone(),
+            masquerade_all: false,
+            node_port_prefixes: Vec::new(),
+        }
+    }
+
+    /// Whether pods of this node can be told from others in a family.
+    #[must_use]
+    pub fn detects(&self, family: IpFamily) -> bool {
+        of_family(&self.pod_prefixes, family).next().is_some()
+    }
+
+    /// Whether an address, known to be one of the node's own, serves node
+    /// ports. Loopback never does: a reply to 127.0.0.1 cannot leave the host.
+    #[must_use]
+    pub fn serves_node_ports(&self, address: IpAddr) -> bool {
+        let mut prefixes = of_family(&self.node_port_prefixes, IpFamily::of(&address)).peekable();
+        !address.is_loopback()
+            && (prefixes.peek().is_none() || prefixes.any(|prefix| prefix.contains(&address)))
+    }
+}
+
+/// The prefixes of one family.
+pub(super) fn of_family(prefixes: &[IpNet], family: IpFamily) -> impl Iterator<Item = &IpNet> {
+    prefixes
+        .iter()
+        .filter(move |prefix| IpFamily::of(&prefix.addr()) == family)
+}

@@ -1,0 +1,268 @@
+//! One Service's routes and pools (kube-proxy.md 1.1 and 1.4).
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use podway_model::{
+    ClusterState, EndpointSlice, IpFamily, Node, Service, ServicePort, ServicePortName,
+    ServiceType, TrafficPolicy,
+};
+
+use super::context::of_family;
+use super::selection::{Place, Selection};
+use super::{
+    Frontend, FrontendAddress, FrontendKind, NodeContext, Pool, PoolEndpoint, PoolId, Reach, Route,
+    Verdict,
+};
+
+/// What one Service wants on a node, before other Services' claims on the same
+/// frontends are settled.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServicePlan {
+    /// Its frontends.
+    pub routes: BTreeMap<Frontend, Arc<Route>>,
+    /// Its pools: every one that its routes name, and no other.
+    pub pools: BTreeMap<PoolId, Arc<Pool>>,
+    /// Its cluster IPs, at most one of each family.
+    pub cluster_ips: BTreeSet<IpAddr>,
+    /// Whether the node's zone or addresses were asked for: if not, a change of
+    /// them leaves the plan as it is.
+    pub depends_on_node: bool,
+}
+
+/// Plans one Service for one node: everything that no other Service has a say
+/// in. A headless Service or an ExternalName has nothing; a Service without a
+/// cluster IP of a family has nothing in that family, node ports included.
+#[must_use]
+pub fn plan_service(state: &ClusterState, context: &NodeContext, service: &Service) -> ServicePlan {
+    let mut plan = ServicePlan::default();
+    if service.service_type == ServiceType::ExternalName {
+        return plan;
+    }
+    let slices: Vec<&EndpointSlice> = state.slices_of(&service.name).map(|s| &**s).collect();
+    let node = state.node(&context.node).map(|node| &**node);
+    let place = Place {
+        node: &context.node,
+        zone: node.and_then(Node::zone),
+    };
+    for family in IpFamily::ALL {
+        let Some(cluster_ip) = addresses_of(&service.cluster_ips, family).next() else {
+            continue;
+        };
+        plan.cluster_ips.insert(cluster_ip);
+        for port in &service.ports {
+            let planner = PortPlanner {
+                context,
+                node,
+                service,
+                port,
+                family,
+                selection: Selection::of(&slices, port, family, place),
+            };
+            planner.plan_into(cluster_ip, &mut plan);
+        }
+    }
+    plan
+}
+
+/// One port of a Service, in one family.
+struct PortPlanner<'a> {
+    context: &'a NodeContext,
+    node: Option<&'a Node>,
+    service: &'a Service,
+    port: &'a ServicePort,
+    family: IpFamily,
+    selection: Selection<'a>,
+}
+
+/// What becomes of a connection, by source.
+#[derive(Clone)]
+struct Verdicts {
+    from_pod: Verdict,
+    from_node: Verdict,
+    from_outside: Verdict,
+}
+
+impl PortPlanner<'_> {
+    fn plan_into(&self, cluster_ip: IpAddr, plan: &mut ServicePlan) {
+        plan.depends_on_node |= self.selection.has_zone_hints;
+        self.add(plan, cluster_ip, FrontendKind::ClusterIp, self.internal());
+        // An address in two roles takes the first, which is the stricter.
+        for address in self.load_balancer_ips() {
+            plan.depends_on_node |= !self.service.source_ranges.is_empty();
+            self.add(plan, address, FrontendKind::LoadBalancerIp, self.external());
+        }
+        for address in addresses_of(&self.service.external_ips, self.family) {
+            self.add(plan, address, FrontendKind::ExternalIp, self.external());
+        }
+        if let Some(port) = self.node_port() {
+            let address = FrontendAddress::Node(self.family);
+            let route = self.route(FrontendKind::NodePort, self.external());
+            self.add_route(plan, address, port, route);
+        }
+    }
+
+    fn add(&self, plan: &mut ServicePlan, address: IpAddr, kind: FrontendKind, verdicts: Verdicts) {
+        let route = self.route(kind, verdicts);
+        self.add_route(plan, FrontendAddress::Ip(address), self.port.port, route);
+    }
+
+    fn add_route(&self, plan: &mut ServicePlan, address: FrontendAddress, port: u16, route: Route) {
+        let frontend = Frontend {
+            address,
+            protocol: self.port.protocol,
+            port,
+        };
+        let Entry::Vacant(slot) = plan.routes.entry(frontend) else {
+            return;
+        };
+        for id in route.pools() {
+            plan.pools
+                .entry(id.clone())
+                .or_insert_with(|| Arc::new(self.pool(id.reach)));
+        }
+        slot.insert(Arc::new(route));
+    }
+
+    fn route(&self, kind: FrontendKind, verdicts: Verdicts) -> Route {
+        Route {
+            service: self.name(),
+            kind,
+            allow_from: match kind {
+                FrontendKind::LoadBalancerIp => self.allow_from(),
+                _ => None,
+            },
+            from_pod: verdicts.from_pod,
+            from_node: verdicts.from_node,
+            from_outside: verdicts.from_outside,
+        }
+    }
+
+    fn pool(&self, reach: Reach) -> Pool {
+        let chosen = match reach {
+            Reach::Cluster => &self.selection.cluster,
+            Reach::Local => &self.selection.local,
+        };
+        let endpoints = chosen.iter().map(|(address, endpoint)| {
+            let local = endpoint.node.as_ref() == Some(&self.context.node);
+            let pod = endpoint.pod.clone();
+            (*address, PoolEndpoint { pod, local })
+        });
+        Pool {
+            endpoints: endpoints.collect(),
+            affinity: self
+                .service
+                .affinity_seconds
+                .map(|seconds| Duration::from_secs(seconds.into())),
+        }
+    }
+
+    fn name(&self) -> ServicePortName {
+        ServicePortName {
+            service: self.service.name.clone(),
+            port: self.port.name.clone(),
+            protocol: self.port.protocol,
+        }
+    }
+
+    /// The verdicts for the cluster IP.
+    fn internal(&self) -> Verdicts {
+        let reach = match self.service.internal_policy {
+            TrafficPolicy::Cluster => Reach::Cluster,
+            TrafficPolicy::Local => Reach::Local,
+        };
+        let always = self.context.masquerade_all;
+        // Without a detector nobody can be told from a pod of this node.
+        let elsewhere = always || self.context.detects(self.family);
+        Verdicts {
+            from_pod: self.verdict(reach, always),
+            from_node: self.verdict(reach, elsewhere),
+            from_outside: self.verdict(reach, elsewhere),
+        }
+    }
+
+    /// The verdicts for everything else: load balancer IPs, external IPs and
+    /// node ports. With the local policy, clients on the node itself are
+    /// short-circuited to every endpoint: the policy is about keeping the
+    /// addresses of clients outside, and they are not.
+    fn external(&self) -> Verdicts {
+        if self.service.external_policy == TrafficPolicy::Cluster {
+            let verdict = self.verdict(Reach::Cluster, true);
+            return Verdicts {
+                from_pod: verdict.clone(),
+                from_node: verdict.clone(),
+                from_outside: verdict,
+            };
+        }
+        let pods_reach = match self.context.detects(self.family) {
+            true => Reach::Cluster,
+            false => Reach::Local,
+        };
+        Verdicts {
+            from_pod: self.verdict(pods_reach, false),
+            from_node: self.verdict(Reach::Cluster, true),
+            from_outside: self.verdict(Reach::Local, false),
+        }
+    }
+
+    fn verdict(&self, reach: Reach, masquerade: bool) -> Verdict {
+        if self.selection.cluster.is_empty() {
+            return Verdict::Reject;
+        }
+        if reach == Reach::Local && self.selection.local.is_empty() {
+            return Verdict::Drop;
+        }
+        let pool = PoolId {
+            service: self.name(),
+            family: self.family,
+            reach,
+        };
+        Verdict::Forward { pool, masquerade }
+    }
+
+    fn load_balancer_ips(&self) -> impl Iterator<Item = IpAddr> {
+        let balanced = self.service.service_type == ServiceType::LoadBalancer;
+        let entries = self.service.load_balancer.iter();
+        entries
+            .filter(move |entry| balanced && entry.is_vip)
+            .map(|entry| entry.address)
+            .filter(|address| IpFamily::of(address) == self.family)
+    }
+
+    fn node_port(&self) -> Option<u16> {
+        match self.service.service_type {
+            ServiceType::NodePort | ServiceType::LoadBalancer => self.port.node_port,
+            ServiceType::ClusterIp | ServiceType::ExternalName => None,
+        }
+    }
+
+    /// The source ranges of this family. None of them, or one that holds every
+    /// address, restricts nothing: ranges of one family leave the other open.
+    fn allow_from(&self) -> Option<Vec<IpNet>> {
+        let mut prefixes: BTreeSet<IpNet> = of_family(&self.service.source_ranges, self.family)
+            .map(IpNet::trunc)
+            .collect();
+        if prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.prefix_len() == 0) {
+            return None;
+        }
+        // Where the node may use the address, its own connection may come with
+        // the load balancer's address as source, looped back on the node.
+        let addresses = self.node.map_or(&[][..], |node| &node.addresses);
+        let node_address = addresses_of(addresses, self.family).next();
+        if node_address.is_some_and(|address| prefixes.iter().any(|p| p.contains(&address))) {
+            prefixes.extend(self.load_balancer_ips().map(IpNet::from));
+        }
+        Some(prefixes.into_iter().collect())
+    }
+}
+
+fn addresses_of(addresses: &[IpAddr], family: IpFamily) -> impl Iterator<Item = IpAddr> {
+    addresses
+        .iter()
+        .copied()
+        .filter(move |address| IpFamily::of(address) == family)
+}
