@@ -1,14 +1,24 @@
 //! `podway toolbox`: what runs in pods whose image is `podway/toolbox` or one
 //! of the names that agnhost is known by.
 
+mod answer;
 mod connect;
+mod datagrams;
 mod pause;
+mod ports;
+mod sctp;
 mod serve;
 
+use std::future::Future;
+use std::process::ExitCode;
 use std::time::Duration;
 
+use podway_model::Protocol;
+
+use crate::Error;
+
 pub use connect::Outcome;
-pub use serve::Ports;
+pub use ports::Ports;
 
 /// The verbs of `podway toolbox`.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -52,7 +62,7 @@ pub enum Command {
         target: String,
         /// tcp, udp or sctp
         #[arg(long, default_value = "tcp", value_parser = parse_protocol)]
-        protocol: podway_model::Protocol,
+        protocol: Protocol,
         /// How long to try: 500ms, 2s
         #[arg(long, default_value = "2s", value_parser = parse_duration)]
         timeout: Duration,
@@ -66,34 +76,59 @@ impl Command {
     ///
     /// # Errors
     /// When a port cannot be listened on or a signal not be received.
-    pub fn run(self) -> Result<u8, crate::Error> {
-        match self {
-            Self::Serve(ports) => serve::run(&ports),
+    pub fn run(self) -> Result<ExitCode, Error> {
+        let ports = match self {
+            Self::Pause => return pause::run(),
+            Self::Connect {
+                target,
+                protocol,
+                timeout,
+            } => return block_on(try_connection(&target, protocol, timeout)),
+            Self::Serve(ports) => ports,
             Self::Netexec {
                 http_port,
                 udp_port,
                 sctp_port,
-            } => serve::run(&Ports::netexec(http_port, udp_port, sctp_port)),
-            Self::Porter => serve::run(&Ports::porter(std::env::vars())?),
+            } => Ports::netexec(http_port, udp_port, sctp_port),
+            Self::Porter => Ports::porter(std::env::vars())?,
             Self::ServeHostname {
                 port,
                 http,
                 tcp,
                 udp,
-            } => serve::run(&Ports::hostname(port, http, tcp, udp)),
-            Self::Connect {
-                target,
-                protocol,
-                timeout,
-            } => Ok(connect::run(&target, protocol, timeout)),
-            Self::Pause => pause::run(),
-        }
+            } => Ports::hostname(port, http, tcp, udp),
+        };
+        block_on(serve::serve(&ports))
     }
 }
 
-fn parse_protocol(text: &str) -> Result<podway_model::Protocol, String> {
-    podway_model::Protocol::parse(text)
-        .ok_or_else(|| format!("{text:?} is no protocol: use tcp, udp or sctp"))
+async fn try_connection(
+    target: &str,
+    protocol: Protocol,
+    timeout: Duration,
+) -> Result<ExitCode, Error> {
+    let (outcome, error) = connect::connect(target, protocol, timeout).await;
+    println!("{outcome}");
+    if let Some(error) = error {
+        eprintln!("{error}");
+    }
+    Ok(match outcome {
+        Outcome::Ok => ExitCode::SUCCESS,
+        Outcome::Timeout | Outcome::Refused | Outcome::Other => ExitCode::FAILURE,
+    })
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    // One thread: a lab holds hundreds of these processes.
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::io("start the event loop"))?
+        .block_on(work)
+}
+
+fn parse_protocol(text: &str) -> Result<Protocol, String> {
+    Protocol::parse(text).ok_or_else(|| format!("{text:?} is no protocol: use tcp, udp or sctp"))
 }
 
 /// Reads the durations that agnhost's flags take: `250ms`, `2s`, `1.5s`, `1m`.

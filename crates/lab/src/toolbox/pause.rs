@@ -1,34 +1,35 @@
 //! `pause`: the first process of a sandbox, which owns its namespaces.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::process::ExitCode;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::Error;
 
 /// Reaps what is left to it and ends with 0 on SIGTERM or SIGINT.
-pub(super) fn run() -> Result<u8, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(Error::io("start the event loop of pause"))?;
-    runtime.block_on(async {
-        let mut terminate =
-            signal(SignalKind::terminate()).map_err(Error::io("receive SIGTERM"))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::io("receive SIGINT"))?;
-        let mut child = signal(SignalKind::child()).map_err(Error::io("receive SIGCHLD"))?;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return Ok(0),
-                _ = interrupt.recv() => return Ok(0),
-                _ = child.recv() => reap(),
-            }
+pub(super) fn run() -> Result<ExitCode, Error> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD] {
+        signals.add(signal);
+    }
+    // Blocked signals wait for sigwait(3): none is lost between two waits, and
+    // as process 1 of a PID namespace pause is not spared them.
+    signals
+        .thread_block()
+        .map_err(|errno| Error::io("block signals")(errno.into()))?;
+    loop {
+        match signals.wait() {
+            Ok(Signal::SIGTERM | Signal::SIGINT) => return Ok(ExitCode::SUCCESS),
+            Ok(_) => reap(),
+            Err(errno) => return Err(Error::io("wait for signals")(errno.into())),
         }
-    })
+    }
 }
 
 /// Collects every child that has ended: signals are merged, so one SIGCHLD may
 /// stand for several children.
 fn reap() {
-    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
         if status == WaitStatus::StillAlive {
             break;
