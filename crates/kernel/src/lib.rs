@@ -2,4 +2,7 @@
 
 #![allow(unsafe_code, reason = "system calls; every block says why it is sound")]
 
+pub mod netns;
+pub mod route;
 pub mod spawn;
+pub mod sysctl;

@@ -1,0 +1,415 @@
+//! Routing table entries.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
+    RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::error::{ErrorKind, Result};
+use super::link::{LinkIndex, found};
+use super::socket::{Doing, Mode, Rtnetlink};
+
+/// The table that `ip route` shows.
+pub const MAIN_TABLE: u32 = 254;
+
+/// The metric that the kernel gives an IPv6 route without one
+/// (IP6_RT_PRIO_USER); read as "none", so that both families compare alike.
+const IPV6_DEFAULT_METRIC: u32 = 1024;
+
+/// What a route does with its packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteKind {
+    /// Sends them on.
+    Unicast,
+    /// Takes them as this node's own.
+    Local,
+    /// Drops them.
+    Blackhole,
+    /// Answers that the host is unreachable.
+    Unreachable,
+    /// Anything else, by number (RTN_*).
+    Other(u8),
+}
+
+/// How far the destination is. IPv6 knows only `Global`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Behind a gateway.
+    Global,
+    /// On the link.
+    Link,
+    /// This host.
+    Host,
+}
+
+/// An entry of a routing table. What identifies it are destination, table,
+/// metric and family; IPv6 adds gateway and link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Route {
+    /// Where to; the host bits are zero.
+    pub destination: IpNet,
+    /// The next router, of the same family.
+    pub gateway: Option<IpAddr>,
+    /// The interface.
+    pub link: Option<LinkIndex>,
+    /// The table; [`MAIN_TABLE`] is the usual one.
+    pub table: u32,
+    /// What it does.
+    pub kind: RouteKind,
+    /// How far.
+    pub scope: Scope,
+    /// The gateway is on the link although no route says so (RTNH_F_ONLINK).
+    pub onlink: bool,
+    /// The source address for connections that this host opens.
+    pub source: Option<IpAddr>,
+    /// Lower wins; `None` is the family's default (0, IPv6 1024).
+    pub metric: Option<u32>,
+    /// The largest packet, in bytes, where lower than the link's.
+    pub mtu: Option<u32>,
+    /// Who made it (RTPROT_*): 2 kernel, 3 boot, 4 static, and others by
+    /// agreement.
+    pub protocol: u8,
+}
+
+impl Route {
+    /// A route made by an administrator (protocol static) in the main table.
+    #[must_use]
+    pub fn new(destination: IpNet) -> Self {
+        Self {
+            destination: destination.trunc(),
+            gateway: None,
+            link: None,
+            table: MAIN_TABLE,
+            kind: RouteKind::Unicast,
+            scope: Scope::Global,
+            onlink: false,
+            source: None,
+            metric: None,
+            mtu: None,
+            protocol: RouteProtocol::Static.into(),
+        }
+    }
+
+    /// `0.0.0.0/0` or `::/0`, the family of the gateway's.
+    #[must_use]
+    pub fn default_via(gateway: IpAddr) -> Self {
+        let any: IpAddr = match gateway {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let destination = IpNet::new_assert(any, 0);
+        Self::new(destination).via(gateway)
+    }
+
+    /// Through this gateway.
+    #[must_use]
+    pub const fn via(mut self, gateway: IpAddr) -> Self {
+        self.gateway = Some(gateway);
+        self
+    }
+
+    /// Out of this interface.
+    #[must_use]
+    pub const fn dev(mut self, link: LinkIndex) -> Self {
+        self.link = Some(link);
+        self
+    }
+
+    /// With a gateway that no other route leads to.
+    #[must_use]
+    pub const fn onlink(mut self) -> Self {
+        self.onlink = true;
+        self
+    }
+
+    /// To neighbours on the link, without a gateway.
+    #[must_use]
+    pub const fn scope_link(mut self) -> Self {
+        // The kernel has no scopes in IPv6 and reports every route as global.
+        if let IpNet::V4(_) = self.destination {
+            self.scope = Scope::Link;
+        }
+        self
+    }
+
+    /// In this table.
+    #[must_use]
+    pub const fn table(mut self, table: u32) -> Self {
+        self.table = table;
+        self
+    }
+
+    /// With this source address.
+    #[must_use]
+    pub const fn source(mut self, source: IpAddr) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// Made by this protocol (RTPROT_*).
+    #[must_use]
+    pub const fn protocol(mut self, protocol: u8) -> Self {
+        self.protocol = protocol;
+        self
+    }
+
+    /// Of this kind.
+    #[must_use]
+    pub const fn kind(mut self, kind: RouteKind) -> Self {
+        self.kind = kind;
+        self
+    }
+}
+
+/// Which routes to list; the default lists all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RouteFilter {
+    /// Only of this table.
+    pub table: Option<u32>,
+    /// Only out of this interface.
+    pub link: Option<LinkIndex>,
+    /// Only made by this protocol.
+    pub protocol: Option<u8>,
+}
+
+impl Rtnetlink {
+    /// Adds a route.
+    ///
+    /// # Errors
+    /// Kind `Exists`; `Unreachable` where the gateway is on no connected
+    /// network and the route not `onlink`; `NotFound` where the link is gone.
+    pub fn add_route(&mut self, route: &Route) -> Result<()> {
+        let doing = Doing {
+            operation: "add route",
+            object: route,
+        };
+        let message = RouteNetlinkMessage::NewRoute(to_message(route));
+        self.change(doing, message, Mode::Create)
+    }
+
+    /// Adds a route, or replaces the one with its destination, table and
+    /// metric.
+    ///
+    /// # Errors
+    /// As [`Rtnetlink::add_route`], without `Exists`.
+    pub fn replace_route(&mut self, route: &Route) -> Result<()> {
+        let doing = Doing {
+            operation: "set route",
+            object: route,
+        };
+        let message = RouteNetlinkMessage::NewRoute(to_message(route));
+        self.change(doing, message, Mode::Replace)
+    }
+
+    /// Deletes a route; what it names must match. Whether it was there.
+    ///
+    /// # Errors
+    /// A socket's failure.
+    pub fn delete_route(&mut self, route: &Route) -> Result<bool> {
+        let doing = Doing {
+            operation: "delete route",
+            object: route,
+        };
+        let message = RouteNetlinkMessage::DelRoute(to_message(route));
+        found(self.change(doing, message, Mode::Existing))
+    }
+
+    /// The routes of both families. Routes with several next hops and cached
+    /// ones are left out: nothing here makes them.
+    ///
+    /// # Errors
+    /// A socket's failure; a table or interface that does not exist has none.
+    pub fn routes(&mut self, filter: RouteFilter) -> Result<Vec<Route>> {
+        let mut routes = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let doing = Doing {
+                operation: "list",
+                object: &"routes",
+            };
+            let request = RouteNetlinkMessage::GetRoute(filter.message(family));
+            match self.dump(doing, &request) {
+                Ok(answers) => routes.extend(answers.iter().filter_map(Route::of_message)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // A kernel without NETLINK_GET_STRICT_CHK answers with everything.
+        routes.retain(|route| filter.selects(route));
+        Ok(routes)
+    }
+}
+
+impl RouteFilter {
+    fn message(self, family: AddressFamily) -> RouteMessage {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        if let Some(protocol) = self.protocol {
+            message.header.protocol = protocol.into();
+        }
+        let attributes = &mut message.attributes;
+        attributes.extend(self.table.map(RouteAttribute::Table));
+        attributes.extend(self.link.map(|link| RouteAttribute::Oif(link.0)));
+        message
+    }
+
+    fn selects(self, route: &Route) -> bool {
+        self.table.is_none_or(|table| route.table == table)
+            && self.link.is_none_or(|link| route.link == Some(link))
+            && self
+                .protocol
+                .is_none_or(|protocol| route.protocol == protocol)
+    }
+}
+
+impl Route {
+    /// Reads RTM_NEWROUTE and RTM_DELROUTE; `None` for what is no plain route.
+    pub(super) fn of_message(message: &RouteNetlinkMessage) -> Option<Self> {
+        let (RouteNetlinkMessage::NewRoute(message) | RouteNetlinkMessage::DelRoute(message)) =
+            message
+        else {
+            return None;
+        };
+        let header = &message.header;
+        let any: IpAddr = match header.address_family {
+            AddressFamily::Inet => Ipv4Addr::UNSPECIFIED.into(),
+            AddressFamily::Inet6 => Ipv6Addr::UNSPECIFIED.into(),
+            _ => return None,
+        };
+        if header.flags.contains(RouteFlags::Cloned) {
+            return None;
+        }
+        let mut route = Self {
+            table: header.table.into(),
+            kind: kind_of(header.kind),
+            scope: scope_of(header.scope),
+            onlink: header.flags.contains(RouteFlags::Onlink),
+            protocol: header.protocol.into(),
+            ..Self::new(IpNet::new(any, 0).ok()?)
+        };
+        let mut destination = any;
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::MultiPath(_) => return None,
+                RouteAttribute::Destination(address) => destination = ip_of(address)?,
+                _ => route.read(attribute),
+            }
+        }
+        route.destination = IpNet::new(destination, header.destination_prefix_length).ok()?;
+        Some(route)
+    }
+
+    fn read(&mut self, attribute: &RouteAttribute) {
+        match attribute {
+            RouteAttribute::Gateway(address) => self.gateway = ip_of(address),
+            RouteAttribute::PrefSource(address) => self.source = ip_of(address),
+            RouteAttribute::Oif(index) => self.link = Some(LinkIndex(*index)),
+            RouteAttribute::Table(table) => self.table = *table,
+            RouteAttribute::Priority(metric) => {
+                let default = match self.destination {
+                    IpNet::V4(_) => 0,
+                    IpNet::V6(_) => IPV6_DEFAULT_METRIC,
+                };
+                self.metric = Some(*metric).filter(|metric| *metric != default);
+            }
+            RouteAttribute::Metrics(metrics) => {
+                self.mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+fn to_message(route: &Route) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    let header = &mut message.header;
+    header.address_family = match route.destination {
+        IpNet::V4(_) => AddressFamily::Inet,
+        IpNet::V6(_) => AddressFamily::Inet6,
+    };
+    header.destination_prefix_length = route.destination.prefix_len();
+    // RTA_TABLE carries the table; the header has room for eight bits.
+    header.table = u8::try_from(route.table).unwrap_or(0);
+    header.protocol = route.protocol.into();
+    header.scope = match route.scope {
+        Scope::Global => RouteScope::Universe,
+        Scope::Link => RouteScope::Link,
+        Scope::Host => RouteScope::Host,
+    };
+    header.kind = match route.kind {
+        RouteKind::Unicast => RouteType::Unicast,
+        RouteKind::Local => RouteType::Local,
+        RouteKind::Blackhole => RouteType::BlackHole,
+        RouteKind::Unreachable => RouteType::Unreachable,
+        RouteKind::Other(number) => number.into(),
+    };
+    header.flags.set(RouteFlags::Onlink, route.onlink);
+    let attributes = &mut message.attributes;
+    if route.destination.prefix_len() > 0 {
+        let address = route.destination.network().into();
+        attributes.push(RouteAttribute::Destination(address));
+    }
+    attributes.push(RouteAttribute::Table(route.table));
+    attributes.extend(route.gateway.map(|ip| RouteAttribute::Gateway(ip.into())));
+    attributes.extend(route.link.map(|link| RouteAttribute::Oif(link.0)));
+    attributes.extend(route.source.map(|ip| RouteAttribute::PrefSource(ip.into())));
+    attributes.extend(route.metric.map(RouteAttribute::Priority));
+    attributes.extend(
+        route
+            .mtu
+            .map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])),
+    );
+    message
+}
+
+fn kind_of(kind: RouteType) -> RouteKind {
+    match kind {
+        RouteType::Unicast => RouteKind::Unicast,
+        RouteType::Local => RouteKind::Local,
+        RouteType::BlackHole => RouteKind::Blackhole,
+        RouteType::Unreachable => RouteKind::Unreachable,
+        other => RouteKind::Other(other.into()),
+    }
+}
+
+fn scope_of(scope: RouteScope) -> Scope {
+    match scope {
+        RouteScope::Host => Scope::Host,
+        RouteScope::Link => Scope::Link,
+        _ => Scope::Global,
+    }
+}
+
+fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.destination)?;
+        if let Some(gateway) = self.gateway {
+            write!(f, " via {gateway}")?;
+        }
+        if let Some(link) = self.link {
+            write!(f, " dev {}", link.0)?;
+        }
+        if self.table != MAIN_TABLE {
+            write!(f, " table {}", self.table)?;
+        }
+        if self.onlink {
+            write!(f, " onlink")?;
+        }
+        Ok(())
+    }
+}
