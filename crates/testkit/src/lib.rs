@@ -1,1 +1,6 @@
 //! Test support: builders, packet tracers, namespace topologies.
+
+#![forbid(unsafe_code)]
+
+pub mod builders;
+pub mod scenario;
