@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "system calls; every block says why it is sound")]
 
 pub mod netns;
+pub mod pidfd;
 pub mod route;
 pub mod spawn;
 pub mod sysctl;

@@ -60,10 +60,10 @@ impl Isolation {
         Ok(self)
     }
 
-    /// Gives the child network, IPC and UTS namespaces of its own.
+    /// Gives the child an IPC namespace of its own.
     #[must_use]
-    pub fn own_sandbox(mut self) -> Self {
-        self.unshared |= libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    pub fn own_ipc(mut self) -> Self {
+        self.unshared |= libc::CLONE_NEWIPC;
         self
     }
 
@@ -96,13 +96,13 @@ impl Isolation {
         Ok(self.own_mounts())
     }
 
-    /// Sets the host name of the child's UTS namespace, which must not be the
-    /// parent's: see [`Isolation::own_sandbox`].
+    /// Gives the child a UTS namespace of its own with this host name.
     ///
     /// # Errors
     /// For a name with a zero byte.
     pub fn hostname(mut self, name: &str) -> Result<Self, NulError> {
         self.hostname = Some(CString::new(name)?);
+        self.unshared |= libc::CLONE_NEWUTS;
         Ok(self)
     }
 
