@@ -1,1 +1,9 @@
-//! List and watch Kubernetes objects into the cluster's state.
+//! List and watch Kubernetes objects into the cluster's state, and read them
+//! from files: the only client of Kubernetes' own types beside the API server.
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod manifest;
+pub mod objects;
+pub mod yaml;
