@@ -90,10 +90,14 @@ impl ServicePlanner {
             return ServiceChange::default();
         }
         self.context = context;
-        let known = self.plans.keys().cloned();
-        let all = known.chain(state.services().map(|service| service.name.clone()));
-        let all = all.collect();
-        self.replan(state, all)
+        self.plan_all(state)
+    }
+
+    /// Plans every Service of a state, whatever was known before.
+    pub fn plan_all(&mut self, state: &ClusterState) -> ServiceChange {
+        let present = state.services().map(|service| service.name.clone());
+        let gone = self.plans.keys().cloned();
+        self.replan(state, present.chain(gone).collect())
     }
 
     /// The frontends that more than one Service wants.
@@ -303,3 +307,6 @@ fn release<K: Ord, V: Ord>(claims: &mut BTreeMap<K, BTreeSet<V>>, key: &K, claim
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
