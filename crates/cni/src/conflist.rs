@@ -1,0 +1,52 @@
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde_json::json;
+
+/// The name of the pods' bridge in a node's namespace.
+pub const BRIDGE: &str = "podway0";
+
+/// The configuration list that the agent writes for the container runtime, so
+/// that its keys are written and read in one crate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflist {
+    /// The network's name; part of the state's path.
+    pub name: String,
+    /// The bridge.
+    pub bridge: String,
+    /// The MTU of the pods' interfaces, in bytes.
+    pub mtu: u32,
+    /// The node's pod prefixes, at most one of each family.
+    pub pod_prefixes: Vec<IpNet>,
+    /// Where the plugin keeps its state.
+    pub data_dir: PathBuf,
+    /// The agent's socket; without one nobody is asked about policies.
+    pub agent_socket: Option<PathBuf>,
+    /// How long ADD waits for the pod's policies, in seconds.
+    pub policy_wait_seconds: u64,
+}
+
+impl Conflist {
+    /// The list as JSON, with a newline at its end. Its version is 1.0.0: a
+    /// runtime asks a 1.1.0 network for STATUS and GC, which are not there yet.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut plugin = json!({
+            "type": "podway-cni",
+            "bridge": self.bridge,
+            "mtu": self.mtu,
+            "podCIDRs": self.pod_prefixes,
+            "dataDir": self.data_dir,
+            "policyWaitSeconds": self.policy_wait_seconds,
+        });
+        if let Some(socket) = &self.agent_socket {
+            plugin["agentSocket"] = json!(socket);
+        }
+        let list = json!({
+            "cniVersion": "1.0.0",
+            "name": self.name,
+            "plugins": [plugin],
+        });
+        format!("{list:#}\n")
+    }
+}
