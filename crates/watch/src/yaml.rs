@@ -21,8 +21,13 @@ use serde::de::DeserializeOwned;
 
 /// Reads a file that holds one document of type `T`: unknown fields are
 /// mistakes, and as many mistakes as possible are found in one go. `name` is what
-/// the mistakes call the file.
-pub fn read_one<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Mistakes> {
+/// the mistakes call the file; `check` says which fields of a decoded value are
+/// wrong, and why.
+pub fn read_one_checked<T: DeserializeOwned>(
+    name: &str,
+    text: &str,
+    check: impl FnOnce(&T) -> Vec<(&'static str, String)>,
+) -> Result<T, Mistakes> {
     let source = Source::new(name, text);
     let Parsed {
         documents,
@@ -37,6 +42,10 @@ pub fn read_one<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, Mistak
     };
     let (value, problems) = decode(document);
     mistakes.extend(problems.into_iter().map(|problem| source.locate(problem)));
+    for (field, reason) in value.as_ref().map_or_else(Vec::new, check) {
+        let what = format!("{field}: {reason}");
+        mistakes.push(source.mistake(document.position_of(field), what));
+    }
     match value {
         Some(value) if mistakes.is_empty() => Ok(value),
         _ => Err(Mistakes::new(mistakes)),

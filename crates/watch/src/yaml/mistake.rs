@@ -72,10 +72,14 @@ impl fmt::Display for Mistake {
 pub struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
-    pub(crate) fn new(mut mistakes: Vec<Mistake>) -> Self {
-        // By place within a file, files in the order they were given.
-        mistakes.dedup();
+    pub(crate) fn new(mistakes: Vec<Mistake>) -> Self {
         Self(mistakes)
+    }
+
+    /// One mistake of a file as a whole: it cannot be read, for example.
+    #[must_use]
+    pub fn of_file(path: &str, what: impl Into<String>) -> Self {
+        Self(vec![Mistake::of_file(path, what)])
     }
 
     /// The mistakes.

@@ -1,0 +1,230 @@
+//! `PodwayConfiguration`: the agent's one file.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use podway_watch::yaml::{self, Mistakes};
+use serde::{Deserialize, Serialize};
+
+/// `apiVersion` of the file.
+pub const API_VERSION: &str = "podway.dev/v1alpha1";
+/// `kind` of the file.
+pub const KIND: &str = "PodwayConfiguration";
+
+/// What the agent of a node is to do. Every section can be switched off, so that
+/// Podway can run beside another product.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Configuration {
+    /// [`API_VERSION`].
+    pub api_version: String,
+    /// [`KIND`].
+    pub kind: String,
+    /// The node's name in the cluster. Default: the host name in lower case, as
+    /// the kubelet's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+    /// The kubeconfig. Default: the service account of the pod that the agent
+    /// runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The folder for what the agent keeps while it is down.
+    #[serde(default = "default_state_dir")]
+    pub state_dir: PathBuf,
+    /// The socket on which the CNI plugin reaches the agent. Default:
+    /// `agent.sock` in the state folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
+    /// The pods' network on the node.
+    #[serde(default)]
+    pub pods: Pods,
+    /// The network between the nodes.
+    #[serde(default)]
+    pub overlay: Overlay,
+    /// Services.
+    #[serde(default)]
+    pub services: Services,
+    /// NetworkPolicies.
+    #[serde(default)]
+    pub policies: Policies,
+    /// What the agent tells others.
+    #[serde(default)]
+    pub observability: Observability,
+}
+
+/// Section `pods`: what the CNI plugin is told, and the masquerade of what
+/// leaves the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Pods {
+    /// Whether the agent configures the pods' network.
+    pub enabled: bool,
+    /// The prefixes of all pods of the cluster, at most one of each family.
+    /// Packets from pods to other addresses are masqueraded. Empty: none are.
+    #[serde(rename = "clusterCIDRs")]
+    pub cluster_cidrs: Vec<IpNet>,
+    /// The bridge that the pods of the node are attached to.
+    pub bridge: String,
+    /// The folder where the container runtime looks for CNI configurations.
+    pub cni_conf_dir: PathBuf,
+    /// The folder where the CNI plugin keeps the addresses that it gave.
+    pub cni_data_dir: PathBuf,
+    /// How long a pod's start waits for its policies, in seconds (1-60). After
+    /// that the start fails, and the kubelet tries again.
+    pub policy_wait_seconds: u32,
+}
+
+/// Section `overlay`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Overlay {
+    /// Whether the agent connects the nodes.
+    pub enabled: bool,
+    /// The backend: `vxlan`.
+    pub backend: String,
+    /// The node's addresses on the network between the nodes, at most one of
+    /// each family. Default: the Node's internal addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Section `services`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Services {
+    /// Whether the agent serves Services.
+    pub enabled: bool,
+    /// The mode: `nftables`.
+    pub mode: String,
+    /// Masquerade every connection to a cluster IP.
+    pub masquerade_all: bool,
+    /// Which of the node's addresses serve node ports. Empty: all but loopback.
+    pub node_port_addresses: Vec<IpNet>,
+}
+
+/// Section `policies`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Policies {
+    /// Whether the agent enforces NetworkPolicies.
+    pub enabled: bool,
+    /// The backend: `nftables`.
+    pub backend: String,
+}
+
+/// Section `observability`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Observability {
+    /// Whether the agent publishes its status (ConfigMap
+    /// `kube-system/podway-node-<node>`) and Events about broken objects.
+    pub enabled: bool,
+}
+
+fn default_state_dir() -> PathBuf {
+    PathBuf::from("/var/lib/podway")
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        Self {
+            api_version: API_VERSION.to_owned(),
+            kind: KIND.to_owned(),
+            node_name: None,
+            kubeconfig: None,
+            state_dir: default_state_dir(),
+            socket: None,
+            pods: Pods::default(),
+            overlay: Overlay::default(),
+            services: Services::default(),
+            policies: Policies::default(),
+            observability: Observability::default(),
+        }
+    }
+}
+
+impl Default for Pods {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            cluster_cidrs: Vec::new(),
+            bridge: "podway0".to_owned(),
+            cni_conf_dir: PathBuf::from("/etc/cni/net.d"),
+            cni_data_dir: PathBuf::from("/var/lib/podway/cni"),
+            policy_wait_seconds: 10,
+        }
+    }
+}
+
+impl Default for Overlay {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            backend: "vxlan".to_owned(),
+            addresses: Vec::new(),
+        }
+    }
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            mode: "nftables".to_owned(),
+            masquerade_all: false,
+            node_port_addresses: Vec::new(),
+        }
+    }
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            backend: "nftables".to_owned(),
+        }
+    }
+}
+
+impl Default for Observability {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+impl Configuration {
+    /// Reads and checks a file. Every mistake in it is reported, with its place.
+    pub fn read(path: &Path) -> Result<Self, Mistakes> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Mistakes::of_file(&name, format!("configuration cannot be read: {error}"))
+        })?;
+        Self::parse(&name, &text)
+    }
+
+    /// Reads and checks a text that mistakes call `name`.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Mistakes> {
+        yaml::read_one_checked(name, text, check::check)
+    }
+
+    /// The file's text.
+    ///
+    /// # Errors
+    /// Values that YAML cannot hold: paths that are not UTF-8.
+    pub fn to_yaml(&self) -> Result<String, serde_saphyr::SerializeError> {
+        serde_saphyr::to_string(self)
+    }
+
+    /// The socket on which the CNI plugin reaches the agent.
+    #[must_use]
+    pub fn socket_path(&self) -> PathBuf {
+        self.socket
+            .clone()
+            .unwrap_or_else(|| self.state_dir.join("agent.sock"))
+    }
+}
+
+mod check;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+use std::net::IpAddr;
+
+use podway_watch::yaml::nearest;
+
+use super::{API_VERSION, Configuration, KIND};
+
+/// The modes of section `services`.
+const SERVICE_MODES: [&str; 1] = ["nftables"];
+/// The backends of section `policies`.
+const POLICY_BACKENDS: [&str; 1] = ["nftables"];
+/// The backends of section `overlay`.
+const OVERLAY_BACKENDS: [&str; 1] = ["vxlan"];
+
+/// The longest name of a network interface (IFNAMSIZ without the final zero).
+const LONGEST_INTERFACE_NAME: usize = 15;
+
+/// What is wrong with values that have the right type: fields and reasons.
+pub(super) fn check(config: &Configuration) -> Vec<(&'static str, String)> {
+    let mut wrong = Vec::new();
+    let mut require = |field, outcome: Result<(), String>| {
+        wrong.extend(outcome.err().map(|reason| (field, reason)));
+    };
+    require("apiVersion", one_of(&config.api_version, &[API_VERSION]));
+    require("kind", one_of(&config.kind, &[KIND]));
+    require("nodeName", node_name(config.node_name.as_deref()));
+    require(
+        "pods.clusterCIDRs",
+        one_a_family(config.pods.cluster_cidrs.iter().map(ipnet::IpNet::addr)),
+    );
+    require("pods.bridge", interface_name(&config.pods.bridge));
+    require(
+        "pods.policyWaitSeconds",
+        in_range(config.pods.policy_wait_seconds),
+    );
+    require(
+        "overlay.backend",
+        one_of(&config.overlay.backend, &OVERLAY_BACKENDS),
+    );
+    require(
+        "overlay.addresses",
+        one_a_family(config.overlay.addresses.iter().copied()),
+    );
+    require(
+        "services.mode",
+        one_of(&config.services.mode, &SERVICE_MODES),
+    );
+    require(
+        "policies.backend",
+        one_of(&config.policies.backend, &POLICY_BACKENDS),
+    );
+    wrong
+}
+
+fn one_of(value: &str, known: &[&str]) -> Result<(), String> {
+    if known.contains(&value) {
+        return Ok(());
+    }
+    let guess = nearest(value, known.iter().copied())
+        .map_or_else(String::new, |word| format!(" (probably {word})"));
+    Err(format!(
+        "{value:?} is not one of {}{guess}",
+        known.join(", ")
+    ))
+}
+
+fn node_name(name: Option<&str>) -> Result<(), String> {
+    let Some(name) = name else {
+        return Ok(());
+    };
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let well_formed = !name.is_empty()
+        && name.len() <= 253
+        && name
+            .bytes()
+            .all(|byte| plain(byte) || byte == b'-' || byte == b'.');
+    if well_formed {
+        Ok(())
+    } else {
+        Err(format!(
+            "{name:?} is not a node's name: expected lower-case letters, digits, '-' and '.'"
+        ))
+    }
+}
+
+fn one_a_family(addresses: impl Iterator<Item = IpAddr>) -> Result<(), String> {
+    let mut seen = [false; 2];
+    for address in addresses {
+        let family = usize::from(address.is_ipv6());
+        if std::mem::replace(&mut seen[family], true) {
+            return Err(format!(
+                "{address} is the second of its family: at most one of each"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn interface_name(name: &str) -> Result<(), String> {
+    let well_formed = (1..=LONGEST_INTERFACE_NAME).contains(&name.len())
+        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace())
+        && name != "."
+        && name != "..";
+    if well_formed {
+        Ok(())
+    } else {
+        Err(format!(
+            "{name:?} is not an interface's name: expected 1-15 characters"
+        ))
+    }
+}
+
+fn in_range(seconds: u32) -> Result<(), String> {
+    if (1..=60).contains(&seconds) {
+        Ok(())
+    } else {
+        Err(format!("{seconds} is out of range: expected 1-60"))
+    }
+}

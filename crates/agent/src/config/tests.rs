@@ -1,0 +1,111 @@
+use super::*;
+
+#[test]
+fn what_is_written_is_what_is_read() {
+    let config = Configuration {
+        node_name: Some("node1".to_owned()),
+        kubeconfig: Some("/run/podway/lab/control-plane/node.kubeconfig".into()),
+        pods: Pods {
+            cluster_cidrs: vec![
+                "10.244.0.0/16".parse().unwrap(),
+                "fd00:10:244::/48".parse().unwrap(),
+            ],
+            ..Pods::default()
+        },
+        overlay: Overlay {
+            addresses: vec![
+                "172.16.0.11".parse().unwrap(),
+                "fd00:172:16::b".parse().unwrap(),
+            ],
+            ..Overlay::default()
+        },
+        ..Configuration::default()
+    };
+    let text = config.to_yaml().unwrap();
+    assert_eq!(
+        Configuration::parse("agent.yaml", &text),
+        Ok(config),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_shortest_file_has_every_default() {
+    let text = "apiVersion: podway.dev/v1alpha1\nkind: PodwayConfiguration\n";
+    assert_eq!(
+        Configuration::parse("a", text),
+        Ok(Configuration::default())
+    );
+}
+
+#[test]
+fn every_mistake_is_named_with_its_place() {
+    let text = "\
+apiVersion: podway.dev/v1alpha1
+kind: PodwayConfiguration
+nodename: node1
+pods:
+  enabled: \"yes\"
+  clusterCIDR: []
+services:
+  mode: nftables
+";
+    let mistakes = Configuration::parse("agent.yaml", text)
+        .unwrap_err()
+        .to_string();
+    for expected in [
+        "agent.yaml:3:1: unknown field \"nodename\"",
+        "probably meant: nodeName",
+        "agent.yaml:5:12: pods.enabled: ",
+        "agent.yaml:6:3: unknown field \"clusterCIDR\"",
+        "probably meant: clusterCIDRs",
+    ] {
+        assert!(mistakes.contains(expected), "{expected:?} in\n{mistakes}");
+    }
+}
+
+#[test]
+fn values_are_checked() {
+    let header = "apiVersion: podway.dev/v1alpha1\nkind: PodwayConfiguration\n";
+    for (body, expected) in [
+        (
+            "nodeName: Node_1\n",
+            "a:3:11: nodeName: \"Node_1\" is not a node's name",
+        ),
+        (
+            "pods: {clusterCIDRs: [10.0.0.0/8, 11.0.0.0/8]}\n",
+            "a:3:22: pods.clusterCIDRs: 11.0.0.0 is the second of its family",
+        ),
+        (
+            "pods: {bridge: a-name-much-too-long}\n",
+            "is not an interface's name",
+        ),
+        (
+            "pods: {policyWaitSeconds: 0}\n",
+            "a:3:27: pods.policyWaitSeconds: 0 is out of range",
+        ),
+        ("services: {mode: nftable}\n", "(probably nftables)"),
+        ("overlay: {backend: ipip}\n", "\"ipip\" is not one of vxlan"),
+        ("---\nkind: x\n", "expected one document, found 2"),
+    ] {
+        let mistakes = Configuration::parse("a", &format!("{header}{body}")).unwrap_err();
+        assert!(
+            mistakes.to_string().contains(expected),
+            "{expected:?} in\n{mistakes}"
+        );
+    }
+    for (text, expected) in [
+        ("", "expected one document, found 0"),
+        ("kind: PodwayConfiguration\n", "missing field `apiVersion`"),
+        (
+            "apiVersion: v1\nkind: PodwayConfiguration\n",
+            "a:1:13: apiVersion: \"v1\" is not one of",
+        ),
+    ] {
+        let mistakes = Configuration::parse("a", text).unwrap_err();
+        assert!(
+            mistakes.to_string().contains(expected),
+            "{expected:?} in\n{mistakes}"
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! Tests of the crate's public face, in one binary.
+
+mod manifests;
