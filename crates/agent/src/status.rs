@@ -1,0 +1,144 @@
+//! What an agent says about its node: the ConfigMap that `podway status` reads.
+
+use serde::{Deserialize, Serialize};
+
+/// The namespace of the ConfigMaps.
+pub const NAMESPACE: &str = "kube-system";
+/// The label of the ConfigMaps; its value is the node's name.
+pub const NODE_LABEL: &str = "podway.dev/node";
+/// The key of the ConfigMap's data that holds a [`NodeStatus`] as JSON.
+pub const DATA_KEY: &str = "status.json";
+
+/// The name of a node's ConfigMap.
+#[must_use]
+pub fn config_map_name(node: &str) -> String {
+    format!("podway-node-{node}")
+}
+
+/// What a node has programmed, and what is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// The node.
+    pub node: String,
+    /// The agent's version.
+    pub version: String,
+    /// Whether every kind of object has been listed since the agent started.
+    /// Until then it has written nothing.
+    pub synced: bool,
+    /// The highest `resourceVersion` of an object that the node's kernel agrees
+    /// with: what every feature has in force, or does not depend on.
+    pub revision: u64,
+    /// The highest `resourceVersion` that the agent has heard of. More than
+    /// `revision` while something cannot be written.
+    pub heard: u64,
+    /// Services, where the agent serves them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<ServicesStatus>,
+    /// Policies, where the agent enforces them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<PoliciesStatus>,
+    /// The overlay, where the agent keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<OverlayStatus>,
+    /// The pods' network, where the agent configures it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodsStatus>,
+    /// What was written to the kernel since the agent started.
+    pub writes: Writes,
+    /// What does not work, by feature; empty where everything does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<FeatureProblem>,
+    /// Objects that are not, or not wholly, understood. At most
+    /// [`NodeStatus::MOST_FAULTS`]; `fault_count` has them all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<ObjectFault>,
+    /// How many faults there are.
+    #[serde(default)]
+    pub fault_count: usize,
+}
+
+impl NodeStatus {
+    /// How many faults are listed.
+    pub const MOST_FAULTS: usize = 20;
+}
+
+/// Services on a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicesStatus {
+    /// The proxy mode.
+    pub mode: String,
+    /// Services with a frontend.
+    pub services: usize,
+    /// Frontends: address, protocol and port.
+    pub frontends: usize,
+    /// Endpoints of all pools.
+    pub endpoints: usize,
+}
+
+/// Policies on a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoliciesStatus {
+    /// The backend.
+    pub backend: String,
+    /// Policies that isolate a pod of this node.
+    pub policies: usize,
+    /// Pods of this node that a policy isolates.
+    pub pods: usize,
+}
+
+/// The overlay on a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OverlayStatus {
+    /// The backend.
+    pub backend: String,
+    /// The MTU of pods, in bytes.
+    pub mtu: u32,
+    /// Other nodes that are reached.
+    pub peers: usize,
+}
+
+/// The pods' network on a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodsStatus {
+    /// The node's pod prefixes.
+    pub prefixes: Vec<String>,
+    /// Whether the container runtime has its CNI configuration.
+    pub configured: bool,
+}
+
+/// Counters of writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Writes {
+    /// Transactions (nftables) and requests (rtnetlink).
+    pub transactions: u64,
+    /// Kernel objects in them: elements, rules, routes, neighbours.
+    pub objects: u64,
+}
+
+/// Something that does not work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FeatureProblem {
+    /// The feature: `services`, `policies`, `overlay`, `pods`, `watch`.
+    pub feature: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// A field of an object that is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectFault {
+    /// The object, as `Service default/web`.
+    pub object: String,
+    /// The field.
+    pub field: String,
+    /// Why.
+    pub reason: String,
+}
