@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::value::StrDeserializer;
@@ -36,41 +37,36 @@ const ENOUGH: usize = 20;
 
 /// Decodes a document strictly: a field that the type does not have is a
 /// problem. After a value of the wrong type it goes on without that value, to
-/// find the next one; the result is `Some` only where there is no problem that
-/// decoding cannot do without.
+/// find the next one; the result is `Some` only where every value was right.
 pub fn decode<T: DeserializeOwned>(document: &Node) -> (Option<T>, Vec<Problem>) {
     let mut node = document.clone();
     let mut problems: Vec<Problem> = Vec::new();
-    loop {
+    // Mappings that a wrong value was taken out of.
+    let mut incomplete: BTreeSet<Position> = BTreeSet::new();
+    let decoded = loop {
         let unknown = RefCell::default();
         let outcome = T::deserialize(NodeDeserializer {
             node: &node,
             unknown: &unknown,
         });
-        // A field may be missing only because its wrong value was taken out.
-        let complain = problems.is_empty();
-        match outcome {
-            Ok(value) => {
-                let decoded = problems.is_empty().then_some(value);
-                problems.extend(unknown.into_inner());
-                problems.sort_by_key(|problem| problem.position);
-                return (decoded, problems);
-            }
-            Err(error) => {
-                let position = error.position.unwrap_or(node.position);
-                let is_missing = error.what.starts_with("missing field");
-                if complain || !is_missing {
-                    problems.push(error.into_problem(document, position));
-                }
-                let is_enough = is_missing || problems.len() >= ENOUGH || !node.remove(position);
-                if is_enough {
-                    problems.extend(unknown.into_inner());
-                    problems.sort_by_key(|problem| problem.position);
-                    return (None, problems);
-                }
-            }
+        problems.extend(unknown.into_inner());
+        let error = match outcome {
+            Ok(value) => break incomplete.is_empty().then_some(value),
+            Err(error) => error,
+        };
+        let position = error.position.unwrap_or(node.position);
+        // A field is missing where its wrong value was taken out: no news.
+        if !(error.is_missing_field() && incomplete.contains(&position)) {
+            problems.push(error.into_problem(document, position));
         }
-    }
+        match node.remove(position) {
+            Some(parent) if incomplete.len() < ENOUGH => incomplete.insert(parent),
+            _ => break None,
+        };
+    };
+    problems.sort_by(|a, b| (a.position, &a.what).cmp(&(b.position, &b.what)));
+    problems.dedup();
+    (decoded, problems)
 }
 
 #[derive(Debug)]
@@ -85,6 +81,10 @@ impl DecodeError {
     fn at(mut self, node: &Node) -> Self {
         self.position.get_or_insert(node.position);
         self
+    }
+
+    fn is_missing_field(&self) -> bool {
+        self.what.starts_with("missing field")
     }
 
     fn into_problem(self, document: &Node, position: Position) -> Problem {
@@ -228,9 +228,13 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
             .partition(|entry| fields.contains(&entry.key.as_str()));
         for entry in unknown {
             let meant = nearest(&entry.key, fields.iter().copied());
+            let what = match meant {
+                Some(_) => format!("unknown field {:?}", entry.key),
+                None => format!("unknown field {:?}: expected {}", entry.key, listed(fields)),
+            };
             self.unknown.borrow_mut().push(Problem {
                 position: entry.position,
-                what: format!("unknown field {:?}: expected {}", entry.key, listed(fields)),
+                what,
                 meant: meant.map(str::to_owned),
             });
         }

@@ -121,24 +121,31 @@ impl Node {
         below.or_else(|| (self.position == position).then(String::new))
     }
 
-    /// Takes the value at a place out of its list or mapping.
-    pub(super) fn remove(&mut self, position: Position) -> bool {
+    /// Takes the value at a place out of its list or mapping, and returns the
+    /// place of that.
+    pub(super) fn remove(&mut self, position: Position) -> Option<Position> {
         match &mut self.value {
             NodeValue::List(items) => {
+                // From the inside out: a list or a mapping stands where its first
+                // item or key does.
+                let within = items.iter_mut().find_map(|item| item.remove(position));
                 let before = items.len();
-                items.retain(|item| item.position != position);
-                items.len() < before || items.iter_mut().any(|item| item.remove(position))
+                if within.is_none() {
+                    items.retain(|item| item.position != position);
+                }
+                within.or((items.len() < before).then_some(self.position))
             }
             NodeValue::Map(entries) => {
-                // From the inside out: a mapping stands where its first key does.
-                if entries.iter_mut().any(|entry| entry.node.remove(position)) {
-                    return true;
-                }
+                let within = entries
+                    .iter_mut()
+                    .find_map(|entry| entry.node.remove(position));
                 let before = entries.len();
-                entries.retain(|entry| entry.node.position != position);
-                entries.len() < before
+                if within.is_none() {
+                    entries.retain(|entry| entry.node.position != position);
+                }
+                within.or((entries.len() < before).then_some(self.position))
             }
-            _ => false,
+            _ => None,
         }
     }
 

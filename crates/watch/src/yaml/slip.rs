@@ -46,6 +46,12 @@ pub(super) enum Way {
     Aligned,
 }
 
+impl Slip {
+    pub(super) fn can_be_mended(&self) -> bool {
+        self.mend != Mend::No
+    }
+}
+
 impl Way {
     pub(super) const ALL: [Self; 3] = [Self::Closer, Self::InPlace, Self::Aligned];
 }
@@ -239,7 +245,7 @@ fn dash(content: &str) -> Option<Slip> {
     let meant = format!("- {rest}");
     Some(slip(
         column,
-        format!("{found:?} does not begin an item of a list"),
+        format!("`{found}` does not begin an item of a list, `-` does"),
         meant.trim_end().to_owned(),
         Mend::Dash(column),
     ))

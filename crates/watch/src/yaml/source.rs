@@ -92,6 +92,9 @@ impl<'a> Source<'a> {
                     .mistakes
                     .extend(slips.iter().map(|slip| self.slipped(slip, &chunk)));
                 document = parse_mended(&chunk, &slips);
+                if document.is_err() && slips.iter().any(|slip| !slip.can_be_mended()) {
+                    continue;
+                }
             }
             match document {
                 Ok(node) => parsed.documents.push(node),
@@ -181,6 +184,13 @@ fn parse_text(text: &str) -> Result<Node, Problem> {
     let options = serde_saphyr::options! {
         // What kubectl's parser makes of 0644.
         legacy_octal_numbers: true,
+        // A List of everything in a large cluster; what an alias may be repeated
+        // to stays limited.
+        budget: serde_saphyr::budget! {
+            max_events: 100_000_000,
+            max_nodes: 50_000_000,
+            max_total_scalar_bytes: 4 << 30,
+        },
     };
     serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|error| {
         let place = error
@@ -189,8 +199,19 @@ fn parse_text(text: &str) -> Result<Node, Problem> {
                 line: u32::try_from(location.line()).unwrap_or(u32::MAX).max(1),
                 column: u32::try_from(location.column()).unwrap_or(u32::MAX).max(1),
             });
-        Problem::new(place, error.without_snippet().to_string())
+        Problem::new(place, describe(error.without_snippet()))
     })
+}
+
+/// The parser's message without the place, which a mistake says itself.
+fn describe(error: &serde_saphyr::Error) -> String {
+    if let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error {
+        let key = key.as_deref().unwrap_or_default();
+        return format!("the key {key:?} stands twice in one mapping");
+    }
+    let message = error.to_string();
+    let end = message.rfind(" at line ").unwrap_or(message.len());
+    message[..end].to_owned()
 }
 
 fn shift(node: &mut Node, lines: u32) {
