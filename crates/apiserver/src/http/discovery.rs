@@ -1,0 +1,198 @@
+//! What the server serves, in the three spellings that clients ask for: one
+//! document for everything (aggregated, v2 and v2beta1) or one for each version.
+
+use std::collections::BTreeSet;
+
+use hyper::HeaderMap;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use serde_json::{Value, json};
+
+use super::accept::{Offer, offers};
+use super::route::Discovery;
+use super::{Answer, respond};
+use crate::kinds::{KINDS, Kind};
+
+/// What can be done with every kind.
+const VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+
+/// One discovery document in the form that the client prefers.
+pub(super) fn answer(what: &Discovery, headers: &HeaderMap) -> Answer {
+    let offers = offers(headers);
+    let aggregated = match what {
+        Discovery::Core | Discovery::Groups => offers.iter().find_map(aggregated_version),
+        _ => None,
+    };
+    let Some(version) = aggregated else {
+        return Ok(respond::json(200, &plain(what)));
+    };
+    let document = json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": format!("apidiscovery.k8s.io/{version}"),
+        "metadata": {},
+        "items": aggregated_groups(*what == Discovery::Core),
+    });
+    let mut response = respond::json(200, &document);
+    let media = match version {
+        "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+    };
+    // kubectl falls back to asking version by version without exactly this.
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media));
+    Ok(response)
+}
+
+/// kubectl up to 1.29 knows only v2beta1, and finds no resources in a v2 answer.
+fn aggregated_version(offer: &Offer<'_>) -> Option<&'static str> {
+    let asked = offer.takes_json()
+        && offer.parameter("g") == "apidiscovery.k8s.io"
+        && offer.parameter("as") == "APIGroupDiscoveryList";
+    match offer.parameter("v") {
+        "v2" if asked => Some("v2"),
+        "v2beta1" if asked => Some("v2beta1"),
+        _ => None,
+    }
+}
+
+fn aggregated_groups(core: bool) -> Vec<Value> {
+    versions()
+        .into_iter()
+        .filter(|(group, _)| group.is_empty() == core)
+        .map(|(group, version)| {
+            let kinds = KINDS
+                .iter()
+                .filter(|kind| kind.group == group && kind.version == version);
+            let resources: Vec<Value> = kinds.map(aggregated_resource).collect();
+            let metadata = match group {
+                "" => json!({ "creationTimestamp": null }),
+                name => json!({ "name": name, "creationTimestamp": null }),
+            };
+            json!({
+                "metadata": metadata,
+                "versions": [
+                    { "version": version, "resources": resources, "freshness": "Current" },
+                ],
+            })
+        })
+        .collect()
+}
+
+fn aggregated_resource(kind: &Kind) -> Value {
+    let response_kind =
+        |name: &str| json!({ "group": kind.group, "version": kind.version, "kind": name });
+    let below: Vec<Value> = kind
+        .subresources
+        .iter()
+        .map(|sub| {
+            json!({
+                "subresource": sub.name, "verbs": sub.verbs,
+                "responseKind": response_kind(sub.kind),
+            })
+        })
+        .collect();
+    let mut resource = json!({
+        "resource": kind.plural,
+        "responseKind": response_kind(kind.kind),
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": kind.singular(),
+        "verbs": VERBS,
+    });
+    let lists = [
+        ("shortNames", json!(kind.short_names)),
+        ("categories", json!(kind.categories)),
+        ("subresources", json!(below)),
+    ];
+    for (field, list) in lists {
+        if list.as_array().is_some_and(|list| !list.is_empty()) {
+            resource[field] = list;
+        }
+    }
+    resource
+}
+
+fn plain(what: &Discovery) -> Value {
+    let named = || {
+        versions()
+            .into_iter()
+            .filter(|(group, _)| !group.is_empty())
+    };
+    match what {
+        Discovery::Core => json!({
+            "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [],
+        }),
+        Discovery::Groups => {
+            let groups: Vec<Value> = named()
+                .map(|(group, version)| api_group(group, version))
+                .collect();
+            json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
+        }
+        Discovery::Group(wanted) => {
+            let version = named()
+                .find(|(group, _)| group == wanted)
+                .map_or("", |(_, version)| version);
+            let mut group = api_group(wanted, version);
+            group["kind"] = json!("APIGroup");
+            group["apiVersion"] = json!("v1");
+            group
+        }
+        Discovery::Version(group, version) => {
+            let kinds = KINDS
+                .iter()
+                .filter(|kind| kind.group == group && kind.version == version);
+            let resources: Vec<Value> = kinds.flat_map(plain_resources).collect();
+            let group_version = match group.as_str() {
+                "" => version.clone(),
+                group => format!("{group}/{version}"),
+            };
+            json!({
+                "kind": "APIResourceList", "apiVersion": "v1",
+                "groupVersion": group_version, "resources": resources,
+            })
+        }
+    }
+}
+
+fn api_group(group: &str, version: &str) -> Value {
+    let version = json!({ "groupVersion": format!("{group}/{version}"), "version": version });
+    json!({ "name": group, "versions": [version], "preferredVersion": version })
+}
+
+fn plain_resources(kind: &Kind) -> Vec<Value> {
+    let mut resource = json!({
+        "name": kind.plural, "singularName": kind.singular(), "namespaced": kind.namespaced,
+        "kind": kind.kind, "verbs": VERBS,
+    });
+    for (field, names) in [
+        ("shortNames", kind.short_names),
+        ("categories", kind.categories),
+    ] {
+        if !names.is_empty() {
+            resource[field] = json!(names);
+        }
+    }
+    let below = kind.subresources.iter().map(|sub| {
+        json!({
+            "name": format!("{}/{}", kind.plural, sub.name), "singularName": "",
+            "namespaced": kind.namespaced, "kind": sub.kind, "verbs": sub.verbs,
+        })
+    });
+    std::iter::once(resource).chain(below).collect()
+}
+
+/// Every group and version that has kinds.
+pub(super) fn versions() -> BTreeSet<(&'static str, &'static str)> {
+    KINDS
+        .iter()
+        .map(|kind| (kind.group, kind.version))
+        .collect()
+}

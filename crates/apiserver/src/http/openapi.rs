@@ -1,0 +1,165 @@
+//! OpenAPI v3, as much as kubectl needs of it: which paths take which kinds and
+//! that they validate fields, and the outline of each kind.
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::discovery::versions;
+use crate::kinds::{KINDS, Kind};
+
+/// `/openapi/v3`: the documents, with a hash of their content so that clients
+/// may keep them.
+pub(super) fn index() -> Value {
+    let mut paths = Map::new();
+    for (group, version) in versions() {
+        let path = path_of(group, version);
+        let text = render(group, version).to_string();
+        let hash = Sha256::digest(&text);
+        let hash: String = hash.iter().map(|byte| format!("{byte:02X}")).collect();
+        let url = format!("/openapi/v3/{path}?hash={hash}");
+        paths.insert(path, json!({ "serverRelativeURL": url }));
+    }
+    json!({ "paths": paths })
+}
+
+/// The document of `api/v1`, `apis/GROUP/VERSION`.
+pub(super) fn document(path: &str) -> Option<Value> {
+    let (group, version) = versions()
+        .into_iter()
+        .find(|(group, version)| path_of(group, version) == path)?;
+    Some(render(group, version))
+}
+
+fn path_of(group: &str, version: &str) -> String {
+    match group {
+        "" => format!("api/{version}"),
+        group => format!("apis/{group}/{version}"),
+    }
+}
+
+fn render(group: &str, version: &str) -> Value {
+    let kinds = || {
+        KINDS
+            .iter()
+            .filter(|kind| kind.group == group && kind.version == version)
+    };
+    let mut paths = Map::new();
+    let mut schemas = Map::new();
+    for kind in kinds() {
+        let base = format!("/{}", path_of(group, version));
+        let base = match kind.namespaced {
+            true => format!("{base}/namespaces/{{namespace}}/{}", kind.plural),
+            false => format!("{base}/{}", kind.plural),
+        };
+        paths.insert(format!("{base}/{{name}}"), object_path(kind));
+        paths.insert(base, collection_path(kind));
+        schemas.insert(schema_name(kind), schema(kind));
+    }
+    json!({
+        "openapi": "3.0.0",
+        "info": { "title": "Podway", "version": "v1.33.0" },
+        "paths": paths,
+        "components": { "schemas": schemas },
+    })
+}
+
+fn schema_name(kind: &Kind) -> String {
+    let group = match kind.group {
+        "" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    };
+    format!("io.k8s.api.{group}.{}.{}", kind.version, kind.kind)
+}
+
+fn group_version_kind(kind: &Kind) -> Value {
+    json!({ "group": kind.group, "version": kind.version, "kind": kind.kind })
+}
+
+fn operation(kind: &Kind, action: &str, writes: bool) -> Value {
+    let reference = json!({ "$ref": format!("#/components/schemas/{}", schema_name(kind)) });
+    let content = json!({ "application/json": { "schema": reference } });
+    let mut operation = json!({
+        "x-kubernetes-action": action,
+        "x-kubernetes-group-version-kind": group_version_kind(kind),
+        "responses": { "200": { "description": "OK", "content": content } },
+    });
+    if writes {
+        let parameter = |name: &str, description: &str| {
+            json!({
+                "name": name, "in": "query", "description": description,
+                "schema": { "type": "string", "uniqueItems": true },
+            })
+        };
+        operation["parameters"] = json!([
+            parameter("dryRun", "All: nothing is stored."),
+            parameter("fieldManager", "Who writes."),
+            parameter("fieldValidation", "Ignore, Warn or Strict."),
+        ]);
+        operation["requestBody"] = json!({ "required": true, "content": content });
+    }
+    operation
+}
+
+fn object_path(kind: &Kind) -> Value {
+    json!({
+        "get": operation(kind, "get", false),
+        "put": operation(kind, "put", true),
+        "patch": operation(kind, "patch", true),
+        "delete": operation(kind, "delete", false),
+    })
+}
+
+fn collection_path(kind: &Kind) -> Value {
+    json!({
+        "get": operation(kind, "list", false),
+        "post": operation(kind, "post", true),
+    })
+}
+
+/// The outline of a kind. Field schemas below it are open: the server itself
+/// validates, and says more than a schema could.
+fn schema(kind: &Kind) -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let open = |description: &str| {
+        json!({
+            "type": "object", "description": description,
+            "x-kubernetes-preserve-unknown-fields": true,
+        })
+    };
+    let mut properties = json!({
+        "apiVersion": text("The version of this kind's schema."),
+        "kind": text("The kind of this object."),
+        "metadata": open("Name, namespace, labels and annotations."),
+    });
+    for field in body_fields(kind) {
+        properties[*field] = match *field {
+            "spec" => open("What is wanted."),
+            "status" => open("What is observed."),
+            other => open(other),
+        };
+    }
+    json!({
+        "type": "object",
+        "description": format!("{} ({})", kind.kind, kind.api_version()),
+        "properties": properties,
+        "x-kubernetes-group-version-kind": [group_version_kind(kind)],
+    })
+}
+
+fn body_fields(kind: &Kind) -> &'static [&'static str] {
+    match kind.kind {
+        "ConfigMap" => &["data", "binaryData", "immutable"],
+        "Endpoints" => &["subsets"],
+        "EndpointSlice" => &["addressType", "endpoints", "ports"],
+        "Event" => &[
+            "involvedObject",
+            "reason",
+            "message",
+            "type",
+            "count",
+            "source",
+        ],
+        _ if kind.has_status() => &["spec", "status"],
+        _ => &["spec"],
+    }
+}

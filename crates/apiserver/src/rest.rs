@@ -1,0 +1,195 @@
+//! The verbs on stored objects, without HTTP: what a create, update, patch or
+//! delete does and what it refuses.
+//!
+//! Each verb is a function on a [`Transaction`], so it decides on the newest
+//! state and needs no retry; a dry run is the same transaction, discarded.
+
+mod binding;
+mod create;
+mod delete;
+mod services;
+mod update;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub(crate) use delete::{DeleteOptions, Deleted};
+use services::Allocations;
+pub(crate) use update::{Change, Content};
+
+use crate::kinds::{Kind, by_resource};
+use crate::server::Settings;
+use crate::status::Status;
+use crate::store::{Object, Store, Transaction};
+use crate::{Error, clock};
+
+/// The store with Kubernetes' rules on top.
+#[derive(Clone)]
+pub(crate) struct Registry {
+    store: Store,
+    allocations: Arc<Allocations>,
+}
+
+/// One object, or with an empty name a collection.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) kind: &'static Kind,
+    /// Empty for kinds of the cluster and for collections of all namespaces.
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+/// What a verb needs besides the state.
+pub(crate) struct Context<'r> {
+    pub(crate) allocations: &'r Allocations,
+    pub(crate) now: jiff::Timestamp,
+}
+
+impl Target {
+    /// The resource's name in the store.
+    pub(crate) fn resource(&self) -> String {
+        self.kind.qualified_plural()
+    }
+
+    /// The object as the transaction has it, or 404.
+    pub(crate) fn find(&self, transaction: &Transaction<'_>) -> Result<Arc<Object>, Status> {
+        transaction
+            .objects()
+            .find(&self.resource(), &self.namespace, &self.name)
+            .cloned()
+            .ok_or_else(|| Status::not_found(self.kind, &self.name))
+    }
+}
+
+impl Registry {
+    pub(crate) fn open(store: Store, settings: &Settings) -> Result<Registry, Error> {
+        let allocations = Arc::new(Allocations::new(settings)?);
+        Ok(Registry { store, allocations })
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        dry_run: bool,
+        verb: impl FnOnce(&mut Transaction<'_>, &Context<'_>) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let allocations = Arc::clone(&self.allocations);
+        self.store
+            .write(move |transaction| {
+                if dry_run {
+                    transaction.discard();
+                }
+                let now = jiff::Timestamp::now();
+                verb(
+                    transaction,
+                    &Context {
+                        allocations: &allocations,
+                        now,
+                    },
+                )
+            })
+            .await
+    }
+
+    /// Creates a decoded object in `target`'s collection.
+    pub(crate) async fn create(
+        &self,
+        target: Target,
+        object: Value,
+        dry_run: bool,
+    ) -> Result<Arc<Object>, Status> {
+        self.run(dry_run, move |transaction, context| {
+            create::create(transaction, context, &target, object)
+        })
+        .await
+    }
+
+    /// Replaces or patches an object, or its status. Answers with the object and
+    /// what a lenient client wants to be warned about.
+    pub(crate) async fn update(
+        &self,
+        target: Target,
+        change: Change,
+        dry_run: bool,
+    ) -> Result<(Arc<Object>, Vec<String>), Status> {
+        self.run(dry_run, move |transaction, context| {
+            update::update(transaction, context, &target, change)
+        })
+        .await
+    }
+
+    /// Deletes one object.
+    pub(crate) async fn delete(
+        &self,
+        target: Target,
+        options: DeleteOptions,
+        dry_run: bool,
+    ) -> Result<Deleted, Status> {
+        self.run(dry_run, move |transaction, context| {
+            delete::delete(transaction, context, &target, &options)
+        })
+        .await
+    }
+
+    /// Deletes the objects of a collection that `matches` accepts.
+    pub(crate) async fn delete_collection(
+        &self,
+        target: Target,
+        options: DeleteOptions,
+        matches: impl Fn(&Object) -> bool + Send + 'static,
+        dry_run: bool,
+    ) -> Result<Vec<Arc<Object>>, Status> {
+        self.run(dry_run, move |transaction, context| {
+            delete::delete_collection(transaction, context, &target, &options, &matches)
+        })
+        .await
+    }
+
+    /// `POST pods/NAME/binding`: gives a pod to a node.
+    pub(crate) async fn bind(
+        &self,
+        target: Target,
+        binding: Value,
+        dry_run: bool,
+    ) -> Result<(), Status> {
+        self.run(dry_run, move |transaction, context| {
+            binding::bind(transaction, context, &target, &binding)
+        })
+        .await
+    }
+}
+
+/// The kind `plural` of the core group, which the registry always has.
+fn core_kind(plural: &str) -> &'static Kind {
+    by_resource("", "v1", plural).expect("namespaces, nodes, pods and services are core kinds")
+}
+
+/// Sets a text field of `metadata`.
+fn set_metadata(object: &mut Value, field: &str, text: impl Into<Value>) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert(field.to_owned(), text.into());
+    }
+}
+
+/// Whether the object is on its way out.
+fn is_terminating(object: &Object) -> bool {
+    !object.metadata("deletionTimestamp").is_empty()
+}
+
+fn has_finalizers(object: &Value) -> bool {
+    object
+        .pointer("/metadata/finalizers")
+        .and_then(Value::as_array)
+        .is_some_and(|finalizers| !finalizers.is_empty())
+}
+
+fn timestamp(context: &Context<'_>) -> String {
+    clock::text(context.now)
+}

@@ -1,0 +1,169 @@
+//! What every cluster has from the start.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::Settings;
+use crate::Error;
+use crate::kinds::{Part, by_kind};
+use crate::rest::{Change, Content, Registry, Target};
+use crate::status::Status;
+
+const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+/// The port of the Service, whatever the server itself listens on.
+const SERVICE_PORT: u16 = 443;
+
+/// The address of a prefix that belongs to `default/kubernetes`.
+pub(super) fn first_address(prefix: &IpNet) -> String {
+    match prefix.network() {
+        IpAddr::V4(network) => std::net::Ipv4Addr::from(u32::from(network) + 1).to_string(),
+        IpAddr::V6(network) => std::net::Ipv6Addr::from(u128::from(network) + 1).to_string(),
+    }
+}
+
+/// Creates or updates what is not as it should be.
+pub(super) async fn run(registry: &Registry, settings: &Settings) -> Result<(), Error> {
+    for name in NAMESPACES {
+        ensure(
+            registry,
+            json!({
+                "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name },
+            }),
+        )
+        .await?;
+    }
+    ensure(registry, service(settings)).await?;
+    for endpoints in endpoints(settings) {
+        ensure(registry, endpoints).await?;
+    }
+    Ok(())
+}
+
+fn service(settings: &Settings) -> Value {
+    let addresses: Vec<String> = settings
+        .service_prefixes
+        .iter()
+        .map(first_address)
+        .collect();
+    let families: Vec<&str> = settings.service_prefixes.iter().map(family).collect();
+    let target = settings
+        .advertise
+        .first()
+        .map_or(SERVICE_PORT, |address| address.port());
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": { "component": "apiserver", "provider": "kubernetes" },
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": addresses.first(),
+            "clusterIPs": addresses,
+            "ipFamilies": families,
+            "ipFamilyPolicy": if families.len() > 1 { "RequireDualStack" } else { "SingleStack" },
+            "ports": [{
+                "name": "https", "port": SERVICE_PORT, "protocol": "TCP", "targetPort": target,
+            }],
+        },
+    })
+}
+
+fn family(prefix: &IpNet) -> &'static str {
+    match prefix {
+        IpNet::V4(_) => "IPv4",
+        IpNet::V6(_) => "IPv6",
+    }
+}
+
+/// The Service has no selector: its endpoints are this server's addresses.
+fn endpoints(settings: &Settings) -> Vec<Value> {
+    let Some(port) = settings.advertise.first().map(std::net::SocketAddr::port) else {
+        return Vec::new();
+    };
+    let addresses = |ipv4: bool| -> Vec<String> {
+        let chosen = settings
+            .advertise
+            .iter()
+            .filter(|address| address.is_ipv4() == ipv4);
+        chosen.map(|address| address.ip().to_string()).collect()
+    };
+    let ports = json!([{ "name": "https", "port": port, "protocol": "TCP" }]);
+    let mut objects = Vec::new();
+    for (suffix, address_type, addresses) in [
+        ("", "IPv4", addresses(true)),
+        ("-ipv6", "IPv6", addresses(false)),
+    ] {
+        if addresses.is_empty() {
+            continue;
+        }
+        objects.push(json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {
+                "name": format!("kubernetes{suffix}"), "namespace": "default",
+                "labels": { "kubernetes.io/service-name": "kubernetes" },
+            },
+            "addressType": address_type,
+            "endpoints": [{ "addresses": addresses, "conditions": { "ready": true } }],
+            "ports": ports,
+        }));
+    }
+    let primary = addresses(
+        settings
+            .advertise
+            .first()
+            .is_some_and(|first| first.is_ipv4()),
+    );
+    let primary: Vec<Value> = primary.iter().map(|ip| json!({ "ip": ip })).collect();
+    objects.push(json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            // Its slices are written here, not mirrored by the controller.
+            "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
+        },
+        "subsets": [{ "addresses": primary, "ports": ports }],
+    }));
+    objects
+}
+
+async fn ensure(registry: &Registry, object: Value) -> Result<(), Error> {
+    let text = |pointer: &str| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let kind = by_kind(&text("/apiVersion"), &text("/kind"))
+        .expect("the objects above are of kinds that the server has");
+    let target = Target {
+        kind,
+        namespace: text("/metadata/namespace"),
+        name: text("/metadata/name"),
+    };
+    let describe = format!("{} {}", kind.kind, target.name);
+    let failed = |status: Status| Error::Bootstrap {
+        object: describe,
+        source: Box::new(status),
+    };
+    match registry.create(target.clone(), object.clone(), false).await {
+        Err(status) if status.reason == "AlreadyExists" => {}
+        outcome => return outcome.map(drop).map_err(failed),
+    }
+    if kind.kind == "Namespace" {
+        return Ok(());
+    }
+    let change = Change {
+        content: Content::Object(object),
+        part: Part::Object,
+        strict: false,
+    };
+    registry
+        .update(target, change, false)
+        .await
+        .map(drop)
+        .map_err(failed)
+}
