@@ -5,5 +5,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod overlay;
 pub mod policy;
 pub mod service;
