@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
@@ -78,5 +79,67 @@ impl Requirement {
             Operator::DoesNotExist => value.is_none(),
             Operator::Unknown(_) => false,
         }
+    }
+}
+
+/// As `kubectl` writes a selector: `app=web,tier in (a,b),!old`; `<all>` where
+/// it is empty.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("<all>");
+        }
+        let labels = self
+            .labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"));
+        let requirements = self.requirements.iter().map(ToString::to_string);
+        let parts: Vec<String> = labels.chain(requirements).collect();
+        f.write_str(&parts.join(","))
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = &self.key;
+        let list = |values: &BTreeSet<String>| {
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            values.join(",")
+        };
+        match &self.operator {
+            Operator::In(values) => write!(f, "{key} in ({})", list(values)),
+            Operator::NotIn(values) => write!(f, "{key} notin ({})", list(values)),
+            Operator::Exists => f.write_str(key),
+            Operator::DoesNotExist => write!(f, "!{key}"),
+            Operator::Unknown(operator) => write!(f, "{key} {operator}?"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_reads_as_kubectl_writes_it() {
+        let set = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect();
+        let requirement = |key: &str, operator| Requirement {
+            key: key.to_owned(),
+            operator,
+        };
+        let selector = Selector {
+            labels: [("app".to_owned(), "web".to_owned())].into(),
+            requirements: vec![
+                requirement("tier", Operator::In(set(&["b", "a"]))),
+                requirement("env", Operator::NotIn(set(&["test"]))),
+                requirement("new", Operator::Exists),
+                requirement("old", Operator::DoesNotExist),
+            ],
+        };
+        assert_eq!(
+            selector.to_string(),
+            "app=web,tier in (a,b),env notin (test),new,!old"
+        );
+        assert_eq!(Selector::default().to_string(), "<all>");
     }
 }
