@@ -60,10 +60,9 @@ pub struct Configuration {
 pub struct Pods {
     /// Whether the agent configures the pods' network.
     pub enabled: bool,
-    /// The prefixes of all pods of the cluster, at most one of each family.
-    /// Packets from pods to other addresses are masqueraded. Empty: none are.
-    #[serde(rename = "clusterCIDRs")]
-    pub cluster_cidrs: Vec<IpNet>,
+    /// Whether packets from pods to addresses outside the cluster get the
+    /// node's address.
+    pub masquerade: bool,
     /// The bridge that the pods of the node are attached to.
     pub bridge: String,
     /// The folder where the container runtime looks for CNI configurations.
@@ -147,7 +146,7 @@ impl Default for Pods {
     fn default() -> Self {
         Self {
             enabled: true,
-            cluster_cidrs: Vec::new(),
+            masquerade: true,
             bridge: "podway0".to_owned(),
             cni_conf_dir: PathBuf::from("/etc/cni/net.d"),
             cni_data_dir: PathBuf::from("/var/lib/podway/cni"),

@@ -3,5 +3,12 @@
 
 #![forbid(unsafe_code)]
 
+mod attachments;
 pub mod config;
+mod feature;
+mod files;
+mod mailbox;
+mod pods;
+mod socket;
 pub mod status;
+mod sync;

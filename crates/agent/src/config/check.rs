@@ -23,10 +23,6 @@ pub(super) fn check(config: &Configuration) -> Vec<(&'static str, String)> {
     require("apiVersion", one_of(&config.api_version, &[API_VERSION]));
     require("kind", one_of(&config.kind, &[KIND]));
     require("nodeName", node_name(config.node_name.as_deref()));
-    require(
-        "pods.clusterCIDRs",
-        one_a_family(config.pods.cluster_cidrs.iter().map(ipnet::IpNet::addr)),
-    );
     require("pods.bridge", interface_name(&config.pods.bridge));
     require(
         "pods.policyWaitSeconds",

@@ -6,10 +6,7 @@ fn what_is_written_is_what_is_read() {
         node_name: Some("node1".to_owned()),
         kubeconfig: Some("/run/podway/lab/control-plane/node.kubeconfig".into()),
         pods: Pods {
-            cluster_cidrs: vec![
-                "10.244.0.0/16".parse().unwrap(),
-                "fd00:10:244::/48".parse().unwrap(),
-            ],
+            masquerade: false,
             ..Pods::default()
         },
         overlay: Overlay {
@@ -46,7 +43,7 @@ kind: PodwayConfiguration
 nodename: node1
 pods:
   enabled: \"yes\"
-  clusterCIDR: []
+  masqerade: true
 services:
   mode: nftables
 ";
@@ -57,8 +54,8 @@ services:
         "agent.yaml:3:1: unknown field \"nodename\"",
         "probably meant: nodeName",
         "agent.yaml:5:12: pods.enabled: ",
-        "agent.yaml:6:3: unknown field \"clusterCIDR\"",
-        "probably meant: clusterCIDRs",
+        "agent.yaml:6:3: unknown field \"masqerade\"",
+        "probably meant: masquerade",
     ] {
         assert!(mistakes.contains(expected), "{expected:?} in\n{mistakes}");
     }
@@ -73,8 +70,8 @@ fn values_are_checked() {
             "a:3:11: nodeName: \"Node_1\" is not a node's name",
         ),
         (
-            "pods: {clusterCIDRs: [10.0.0.0/8, 11.0.0.0/8]}\n",
-            "a:3:22: pods.clusterCIDRs: 11.0.0.0 is the second of its family",
+            "overlay: {addresses: [10.0.0.1, 10.0.0.2]}\n",
+            "a:3:22: overlay.addresses: 10.0.0.2 is the second of its family",
         ),
         (
             "pods: {bridge: a-name-much-too-long}\n",

@@ -1,0 +1,175 @@
+//! A feature as the sync loop drives it, and how its failures are kept from
+//! everything else.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use podway_cni::agent_protocol::Attachment;
+use podway_model::{ClusterState, Update};
+
+use crate::status::NodeStatus;
+
+/// How much of the kernel a write looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// What was planned since the last write. Nothing is read from the kernel.
+    Change,
+    /// Everything: what the kernel holds is compared with the plan.
+    Everything,
+}
+
+/// Why a write failed. The kernel holds what it held before, or a part of the
+/// plan; the next write has [`Scope::Everything`].
+pub(crate) type WriteError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Something that a node does: plans from the state, writes to the kernel.
+pub(crate) trait Feature: Send {
+    /// The name in the status.
+    fn name(&self) -> &'static str;
+
+    /// Plans from the whole state, forgetting what was planned before.
+    fn plan_all(&mut self, state: &ClusterState);
+
+    /// Plans what the updates change; `state` is the state after them.
+    fn plan(&mut self, state: &ClusterState, updates: &[Update]);
+
+    /// Plans for a pod that was attached.
+    fn attach(&mut self, _state: &ClusterState, _attachment: &Attachment) {}
+
+    /// Plans for a pod that was detached.
+    fn detach(&mut self, _state: &ClusterState, _attachment: &Attachment) {}
+
+    /// Makes the kernel agree with the plan.
+    fn write(&mut self, scope: Scope) -> Result<(), WriteError>;
+
+    /// Says what it has in force.
+    fn describe(&self, report: &mut Report);
+}
+
+/// What features say about themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// For the node's ConfigMap.
+    pub(crate) status: NodeStatus,
+    /// For the Node object, where the other nodes read it. An empty value takes
+    /// an annotation away.
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// The MTU of pods, where a feature knows it.
+    pub(crate) mtu: Option<u32>,
+}
+
+/// A feature with its history of failures.
+pub(crate) struct Tracked {
+    feature: Box<dyn Feature>,
+    /// The kernel may not hold what the feature believes.
+    is_unsure: bool,
+    /// Writes that failed, one after the other.
+    failures: u32,
+    retry_at: Option<Instant>,
+    problem: Option<String>,
+}
+
+/// The first pause after a failure; doubled with each, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+impl Tracked {
+    /// A feature that has not written yet: its first write is a whole one.
+    pub(crate) fn new(feature: Box<dyn Feature>) -> Self {
+        Self {
+            feature,
+            is_unsure: true,
+            failures: 0,
+            retry_at: None,
+            problem: None,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.feature.name()
+    }
+
+    /// What is wrong with the last write.
+    pub(crate) fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    pub(crate) fn describe(&self, report: &mut Report) {
+        self.feature.describe(report);
+    }
+
+    /// Somebody else may have changed what the kernel holds.
+    pub(crate) fn doubt(&mut self) {
+        self.is_unsure = true;
+    }
+
+    /// Plans, without writing.
+    pub(crate) fn plan(&mut self, plan: impl FnOnce(&mut dyn Feature)) {
+        plan(&mut *self.feature);
+    }
+
+    /// Writes what was planned, unless the feature pauses after a failure.
+    pub(crate) fn write(&mut self, now: Instant) {
+        if self.retry_at.is_none_or(|at| at <= now) {
+            self.write_now(now);
+        }
+    }
+
+    /// Writes what was planned, pause or not. A failed write of a change is
+    /// followed by one of everything: the kernel may only have held something
+    /// else than expected.
+    pub(crate) fn write_now(&mut self, now: Instant) {
+        let mut outcome = Ok(());
+        if !self.is_unsure {
+            outcome = self.feature.write(Scope::Change);
+            if let Err(error) = &outcome {
+                let (feature, error) = (self.name(), chain(&**error));
+                tracing::warn!(feature, error, "change not written, comparing everything");
+                self.is_unsure = true;
+            }
+        }
+        if self.is_unsure {
+            outcome = self.feature.write(Scope::Everything);
+        }
+        self.note(outcome, now);
+    }
+
+    fn note(&mut self, outcome: Result<(), WriteError>, now: Instant) {
+        let feature = self.name();
+        match outcome {
+            Ok(()) => {
+                if self.problem.take().is_some() {
+                    tracing::info!(feature, "in force again");
+                }
+                self.is_unsure = false;
+                self.failures = 0;
+                self.retry_at = None;
+            }
+            Err(error) => {
+                let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16));
+                let pause = doubled.min(LONGEST_PAUSE);
+                self.failures = self.failures.saturating_add(1);
+                self.is_unsure = true;
+                self.retry_at = Some(now + pause);
+                let error = chain(&*error);
+                tracing::error!(feature, error, ?pause, "not written, trying again");
+                self.problem = Some(error);
+            }
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
