@@ -2,7 +2,9 @@
 
 #![allow(unsafe_code, reason = "system calls; every block says why it is sound")]
 
+pub mod netlink;
 pub mod netns;
+pub mod nft;
 pub mod pidfd;
 pub mod route;
 pub mod spawn;

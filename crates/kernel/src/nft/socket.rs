@@ -1,0 +1,123 @@
+use nix::errno::Errno;
+
+use super::Nftables;
+use super::dump::{self, TableDump};
+use super::error::Error;
+use super::message::{self, Batch};
+use super::transaction::{Transaction, Written};
+use crate::netlink::{Answer, Bus, Socket};
+
+/// How much of an operation an error quotes.
+const QUOTED: usize = 200;
+
+/// nf_tables of the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Nft {
+    socket: Socket,
+    written: Written,
+}
+
+impl Nft {
+    /// Opens a socket in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// Failures of the socket.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self {
+            socket: Socket::open(Bus::Netfilter)?,
+            written: Written::default(),
+        })
+    }
+
+    /// The port that notifications name as the origin of our own changes.
+    #[must_use]
+    pub const fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
+    fn judge(transaction: &Transaction, batch: &Batch, answers: Vec<Answer>) -> Result<(), Error> {
+        let table = || transaction.table.to_string();
+        let mut acknowledged = false;
+        for answer in answers {
+            let Some((errno, reason)) = answer.error else {
+                acknowledged |= answer.sequence == batch.last;
+                continue;
+            };
+            let message = answer.sequence.wrapping_sub(batch.first) as usize;
+            let operation = message
+                .checked_sub(1)
+                .and_then(|message| batch.operations.get(message));
+            // The opening message stands for the commit of the whole.
+            let Some(&index) = operation else {
+                return Err(Error::Aborted {
+                    table: table(),
+                    errno,
+                });
+            };
+            return Err(Error::Refused {
+                table: table(),
+                operation: quote(transaction, index),
+                index,
+                errno,
+                reason,
+            });
+        }
+        if acknowledged {
+            Ok(())
+        } else {
+            Err(Error::Aborted {
+                table: table(),
+                errno: Errno::EIO,
+            })
+        }
+    }
+}
+
+fn quote(transaction: &Transaction, index: usize) -> String {
+    let single = Transaction {
+        table: transaction.table.clone(),
+        operations: vec![transaction.operations[index].clone()],
+    };
+    let text = single.to_string();
+    let text = text.trim_end();
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+impl Nftables for Nft {
+    fn apply(&mut self, transaction: &Transaction) -> Result<Written, Error> {
+        let first = self.socket.sequence(0);
+        let batch = message::encode(transaction, first)?;
+        if batch.operations.is_empty() {
+            return Ok(Written::default());
+        }
+        let messages = u32::try_from(batch.operations.len()).unwrap_or(u32::MAX);
+        self.socket.sequence(messages);
+        let answers = self.socket.batch(&batch.bytes)?;
+        Self::judge(transaction, &batch, answers)?;
+        let written = Written {
+            transactions: 1,
+            messages: u64::from(messages),
+            elements: transaction.elements() as u64,
+        };
+        tracing::trace!(
+            table = &*transaction.table,
+            messages,
+            elements = written.elements,
+            bytes = batch.bytes.len(),
+            "nf_tables transaction"
+        );
+        self.written += written;
+        Ok(written)
+    }
+
+    fn dump(&mut self, table: &str) -> Result<Option<TableDump>, Error> {
+        dump::read(&mut self.socket, table)
+    }
+
+    fn written(&self) -> Written {
+        self.written
+    }
+}
