@@ -1,1 +1,5 @@
 //! Translations: one file for each backend of each feature.
+
+#![forbid(unsafe_code)]
+
+pub mod overlay;

@@ -14,7 +14,7 @@ pub use diff::{OverlayChange, diff};
 pub use masquerade::{MasqueradeTable, plan_masquerade};
 pub use peers::plan_overlay;
 pub use table::{
-    OverlaySettings, OverlayTable, Peer, PeerData, PeerKey, Refusal, VtepMac, VtepMacError,
+    OverlaySettings, OverlayTable, OwnEnd, Peer, PeerData, PeerKey, Refusal, VtepMac, VtepMacError,
 };
 
 #[cfg(test)]

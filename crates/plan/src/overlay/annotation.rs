@@ -55,7 +55,7 @@ pub fn publish(table: &OverlayTable, node: &Node, settings: &OverlaySettings) ->
     for family in IpFamily::ALL {
         let names = names(family);
         let own = table.own.get(&family);
-        wanted.insert(names.address, own.map(|own| own.address.to_string()));
+        wanted.insert(names.address, own.map(|own| own.public.to_string()));
         wanted.insert(names.data, own.map(|own| encode(&own.data, settings)));
     }
     wanted.retain(|name, value| node.annotations.get(*name) != value.as_ref());

@@ -7,7 +7,9 @@ use podway_model::{ClusterState, IpFamily, Node};
 
 use super::annotation::{self, BACKEND_TYPE, TAKES_PART};
 use super::claims::Claims;
-use super::table::{OverlaySettings, OverlayTable, Peer, PeerData, PeerKey, Refusal, VtepMac};
+use super::table::{
+    OverlaySettings, OverlayTable, OwnEnd, Peer, PeerData, PeerKey, Refusal, VtepMac,
+};
 
 /// Plans the overlay of the node `own`: its own ends, and every other node that
 /// takes part with the same backend and can be reached.
@@ -63,12 +65,10 @@ impl Plan<'_> {
         node: &Node,
         family: IpFamily,
         prefix: IpNet,
-    ) -> Result<Peer, Refusal> {
+    ) -> Result<OwnEnd, Refusal> {
         self.claim(node, prefix)?;
-        let address = match annotation::overwrite(&node.annotations, family)? {
-            Some(address) => address,
-            None => address_of(node, family).ok_or(Refusal::NoNodeAddress)?,
-        };
+        let local = address_of(node, family).ok_or(Refusal::NoNodeAddress)?;
+        let overwrite = annotation::overwrite(&node.annotations, family)?;
         // A node that was flannel's, or ours under another rule, keeps the
         // address that its peers know.
         let data = match annotation::vxlan_data(&node.annotations, family, self.settings) {
@@ -78,9 +78,10 @@ impl Plan<'_> {
             },
         };
         self.claim_mac(node, family, &data)?;
-        Ok(Peer {
+        Ok(OwnEnd {
             prefix,
-            address,
+            local,
+            public: overwrite.unwrap_or(local),
             data,
         })
     }

@@ -21,7 +21,7 @@ pub struct OverlaySettings {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OverlayTable {
     /// This node's own end, for each family of its pods; what it publishes.
-    pub own: BTreeMap<IpFamily, Peer>,
+    pub own: BTreeMap<IpFamily, OwnEnd>,
     /// The nodes to reach, family by family.
     pub peers: BTreeMap<PeerKey, Peer>,
     /// Which nodes (the own one too) are left out, and why.
@@ -35,6 +35,20 @@ pub struct PeerKey {
     pub node: Arc<str>,
     /// The family of the pods' addresses, and of the addresses between nodes.
     pub family: IpFamily,
+}
+
+/// This node's own end of one family's tunnels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnEnd {
+    /// Its pods' addresses; host bits are zero.
+    pub prefix: IpNet,
+    /// The node's address on one of its interfaces: packets are sent from here.
+    pub local: IpAddr,
+    /// Where the other nodes send to; another than `local` behind a NAT, on an
+    /// administrator's word (`public-ip-overwrite`).
+    pub public: IpAddr,
+    /// What the backend needs beyond that.
+    pub data: PeerData,
 }
 
 /// How the pods of one node and family are reached.

@@ -167,8 +167,10 @@ fn an_administrator_may_overwrite_the_published_address() {
     let mut own = plain("node1");
     annotate(&mut own, "public-ip-overwrite", "203.0.113.7");
     let table = plan([own]);
-    assert_eq!(table.own[&IpFamily::V4].address, ip("203.0.113.7"));
-    assert_eq!(table.own[&IpFamily::V6].address, ip("fd00:172:16::11"));
+    let own = |family| (table.own[&family].local, table.own[&family].public);
+    assert_eq!(own(IpFamily::V4), (ip("172.16.0.11"), ip("203.0.113.7")));
+    let v6 = ip("fd00:172:16::11");
+    assert_eq!(own(IpFamily::V6), (v6, v6));
 }
 
 #[test]
