@@ -9,3 +9,4 @@ pub mod pidfd;
 pub mod route;
 pub mod spawn;
 pub mod sysctl;
+pub mod terminal;
