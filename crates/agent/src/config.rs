@@ -1,6 +1,5 @@
 //! `PodwayConfiguration`: the agent's one file.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -82,9 +81,8 @@ pub struct Overlay {
     pub enabled: bool,
     /// The backend: `vxlan`.
     pub backend: String,
-    /// The node's addresses on the network between the nodes, at most one of
-    /// each family. Default: the Node's internal addresses.
-    pub addresses: Vec<IpAddr>,
+    /// The VXLAN network identifier, 1 to 16777215; the same on every node.
+    pub vni: u32,
 }
 
 /// Section `services`.
@@ -160,7 +158,7 @@ impl Default for Overlay {
         Self {
             enabled: true,
             backend: "vxlan".to_owned(),
-            addresses: Vec::new(),
+            vni: 1,
         }
     }
 }

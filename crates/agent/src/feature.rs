@@ -51,9 +51,9 @@ pub(crate) trait Feature: Send {
 pub(crate) struct Report {
     /// For the node's ConfigMap.
     pub(crate) status: NodeStatus,
-    /// For the Node object, where the other nodes read it. An empty value takes
-    /// an annotation away.
-    pub(crate) annotations: BTreeMap<String, String>,
+    /// Annotations of the Node object that differ from what the other nodes are
+    /// to read there; `None` takes one away.
+    pub(crate) annotations: BTreeMap<&'static str, Option<String>>,
     /// The MTU of pods, where a feature knows it.
     pub(crate) mtu: Option<u32>,
 }

@@ -9,6 +9,7 @@ mod feature;
 mod files;
 mod mailbox;
 mod pods;
+mod publish;
 mod socket;
 pub mod status;
 mod sync;

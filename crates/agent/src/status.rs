@@ -139,6 +139,6 @@ pub struct ObjectFault {
     pub object: String,
     /// The field.
     pub field: String,
-    /// Why.
-    pub reason: String,
+    /// What is wrong with it.
+    pub message: String,
 }

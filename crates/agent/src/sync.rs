@@ -215,12 +215,11 @@ impl<O: Outbox> Sync<O> {
             .remove(&detachment.container_id, &detachment.ifname)
             .map_err(|error| format!("forget the attachment: {error}"))?;
         let Some(attachment) = removed else {
+            // Never attached, or detached before: CNI DEL may come twice.
             return Ok(());
         };
         self.plan(|feature, state| feature.detach(state, &attachment));
-        self.features
-            .iter_mut()
-            .for_each(|feature| feature.write(now));
+        self.write(now);
         tracing::debug!(pod = %pod_of(&attachment), "detached");
         Ok(())
     }

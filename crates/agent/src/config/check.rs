@@ -1,5 +1,3 @@
-use std::net::IpAddr;
-
 use podway_watch::yaml::nearest;
 
 use super::{API_VERSION, Configuration, KIND};
@@ -26,16 +24,13 @@ pub(super) fn check(config: &Configuration) -> Vec<(&'static str, String)> {
     require("pods.bridge", interface_name(&config.pods.bridge));
     require(
         "pods.policyWaitSeconds",
-        in_range(config.pods.policy_wait_seconds),
+        in_range(config.pods.policy_wait_seconds, 1, 60),
     );
     require(
         "overlay.backend",
         one_of(&config.overlay.backend, &OVERLAY_BACKENDS),
     );
-    require(
-        "overlay.addresses",
-        one_a_family(config.overlay.addresses.iter().copied()),
-    );
+    require("overlay.vni", in_range(config.overlay.vni, 1, 0xff_ffff));
     require(
         "services.mode",
         one_of(&config.services.mode, &SERVICE_MODES),
@@ -78,19 +73,6 @@ fn node_name(name: Option<&str>) -> Result<(), String> {
     }
 }
 
-fn one_a_family(addresses: impl Iterator<Item = IpAddr>) -> Result<(), String> {
-    let mut seen = [false; 2];
-    for address in addresses {
-        let family = usize::from(address.is_ipv6());
-        if std::mem::replace(&mut seen[family], true) {
-            return Err(format!(
-                "{address} is the second of its family: at most one of each"
-            ));
-        }
-    }
-    Ok(())
-}
-
 fn interface_name(name: &str) -> Result<(), String> {
     let well_formed = (1..=LONGEST_INTERFACE_NAME).contains(&name.len())
         && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace())
@@ -105,10 +87,10 @@ fn interface_name(name: &str) -> Result<(), String> {
     }
 }
 
-fn in_range(seconds: u32) -> Result<(), String> {
-    if (1..=60).contains(&seconds) {
+fn in_range(value: u32, least: u32, most: u32) -> Result<(), String> {
+    if (least..=most).contains(&value) {
         Ok(())
     } else {
-        Err(format!("{seconds} is out of range: expected 1-60"))
+        Err(format!("{value} is out of range: expected {least}-{most}"))
     }
 }

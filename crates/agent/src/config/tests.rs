@@ -10,10 +10,7 @@ fn what_is_written_is_what_is_read() {
             ..Pods::default()
         },
         overlay: Overlay {
-            addresses: vec![
-                "172.16.0.11".parse().unwrap(),
-                "fd00:172:16::b".parse().unwrap(),
-            ],
+            vni: 7,
             ..Overlay::default()
         },
         ..Configuration::default()
@@ -70,8 +67,8 @@ fn values_are_checked() {
             "a:3:11: nodeName: \"Node_1\" is not a node's name",
         ),
         (
-            "overlay: {addresses: [10.0.0.1, 10.0.0.2]}\n",
-            "a:3:22: overlay.addresses: 10.0.0.2 is the second of its family",
+            "overlay: {vni: 16777216}\n",
+            "a:3:16: overlay.vni: 16777216 is out of range",
         ),
         (
             "pods: {bridge: a-name-much-too-long}\n",

@@ -33,7 +33,7 @@ impl Faults {
         all.map(|fault| ObjectFault {
             object: fault.object.to_string(),
             field: fault.field.clone(),
-            reason: fault.reason.clone(),
+            message: fault.reason.clone(),
         })
         .collect()
     }
