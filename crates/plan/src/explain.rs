@@ -9,7 +9,11 @@ mod error;
 mod judge;
 mod party;
 mod path;
+mod pod_view;
+mod policy_view;
 mod question;
+mod rule_view;
+mod service_view;
 mod why;
 
 use std::collections::BTreeMap;
@@ -22,8 +26,12 @@ use crate::policy::{PolicyPlanner, PolicyTable};
 use crate::service::{NodeContext, ServicePlanner};
 
 pub use answer::{Answer, EndpointAnswer, SideAnswer, Verdict};
-pub use error::ExplainError;
+pub use error::{ExplainError, Hint};
+pub use pod_view::{IsolationView, PodView};
+pub use policy_view::PolicyView;
 pub use question::Question;
+pub use rule_view::RuleView;
+pub use service_view::{FrontendView, PoolEndpointView, PoolView, ServiceView};
 
 /// Answers questions about one state. What several questions need is planned
 /// once: the policies of all nodes, and the services of each node asked about.

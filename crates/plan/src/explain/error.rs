@@ -18,6 +18,9 @@ pub enum ExplainError {
         "cannot tell what `{0}` is: write NAMESPACE/POD, svc:NAMESPACE/NAME, node:NAME or an address"
     )]
     Form(String),
+    /// An object is not named as objects are.
+    #[error("`{0}` names no object: write NAMESPACE/NAME")]
+    Name(String),
     /// A Service opens no connections.
     #[error("`{0}` cannot be a source: a Service only takes connections; name one of its pods")]
     SourceIsService(String),

@@ -119,6 +119,11 @@ fn node_at(state: &ClusterState, address: IpAddr) -> Option<&Arc<Node>> {
     })
 }
 
+/// Reads `NAMESPACE/NAME`.
+pub(super) fn object_name(text: &str) -> Result<ObjectName, ExplainError> {
+    ObjectName::parse(text).ok_or_else(|| ExplainError::Name(text.to_owned()))
+}
+
 /// The pod of a name.
 pub(super) fn find_pod<'s>(
     state: &'s ClusterState,
