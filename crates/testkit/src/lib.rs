@@ -3,4 +3,5 @@
 #![forbid(unsafe_code)]
 
 pub mod builders;
+pub mod policy_scenario;
 pub mod scenario;

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use podway_model::{NetworkPolicy, ObjectName, Pod, Protocol};
@@ -15,7 +15,7 @@ pub(super) struct RuleSets {
     keys_of_policy: BTreeMap<ObjectName, BTreeSet<Key>>,
     /// By address of the allocation, which the planner's table keeps alive for
     /// as long as it is counted here.
-    uses: HashMap<usize, Use>,
+    uses: BTreeMap<usize, Use>,
 }
 
 /// What a rule set follows from, apart from the contents of the policies.

@@ -1,0 +1,8 @@
+//! Policies: the semantics as cases, the corpora of others, properties, sizes.
+
+mod cases;
+mod corpora;
+mod kubernetes_json;
+mod properties;
+mod scale;
+mod updates;
