@@ -1,2 +1,48 @@
-//! Podway.
-fn main() {}
+//! Podway: the whole network of a Kubernetes node in one binary.
+
+#![forbid(unsafe_code)]
+
+mod agent;
+mod apiserver;
+mod cli;
+mod cluster;
+mod explain;
+mod lab;
+mod status;
+mod terminal;
+mod tour;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            terminal::report(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Exit codes: 0 done, 1 a check failed or the answer is no, 2 wrong usage,
+/// bad input or a failure.
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Lab(command) => lab::run(command),
+        Command::Agent { config } => agent::run(&config),
+        Command::Apiserver(args) => apiserver::run(args),
+        Command::Status { cluster, output } => status::run(&cluster, output),
+        Command::Explain(command) => explain::run(command),
+        Command::Cleanup => agent::cleanup(),
+        Command::Toolbox(command) => Ok(command.run()?),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "podway", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `podway agent` and `podway cleanup`.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+
+use podway_agent::config::Configuration;
+use tracing_subscriber::EnvFilter;
+
+pub(crate) fn run(config: &Path) -> anyhow::Result<ExitCode> {
+    let config = Configuration::read(config)?;
+    log_to_stderr();
+    podway_agent::run(config)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn cleanup() -> anyhow::Result<ExitCode> {
+    let removed = podway_agent::cleanup()?;
+    if removed.is_empty() {
+        println!("nothing of Podway is in this node's kernel");
+    }
+    for object in removed {
+        println!("{object} removed");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Logs of a daemon: to standard error, `info` unless `PODWAY_LOG` says
+/// otherwise (`PODWAY_LOG=podway_kernel=trace`).
+pub(crate) fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("PODWAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}

@@ -1,0 +1,273 @@
+//! The command line: what can be said. What it means is in the modules of the
+//! same names.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+/// The whole network of a Kubernetes node in one binary: pods, overlays,
+/// services and policies.
+#[derive(Debug, Parser)]
+#[command(name = "podway", version, propagate_version = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Many nodes on this machine: try everything without a cluster
+    #[command(subcommand)]
+    Lab(LabCommand),
+    /// The node daemon
+    Agent {
+        /// PodwayConfiguration file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// The embedded API server alone
+    Apiserver(ApiserverArgs),
+    /// What is programmed on each node, how far behind, what is wrong and what to do
+    Status {
+        #[command(flatten)]
+        cluster: ClusterArgs,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Why does A reach B, or not? From the running cluster or from files
+    #[command(subcommand)]
+    Explain(ExplainCommand),
+    /// Remove everything of Podway from this node's kernel, and only that
+    Cleanup,
+    /// Small servers and probes for pods of the lab
+    #[command(subcommand)]
+    Toolbox(podway_lab::toolbox::Command),
+    /// Print a shell's completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the cluster is.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArgs {
+    /// kubeconfig file; otherwise $KUBECONFIG, the only running lab's, ~/.kube/config
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Which lab.
+#[derive(Debug, Args)]
+pub(crate) struct LabName {
+    /// The lab's name
+    #[arg(long, default_value_t)]
+    pub(crate) name: podway_lab::LabName,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabCommand {
+    /// Start the lab, or mend one that is not whole
+    Up(LabUpArgs),
+    /// Stop the lab and remove everything it made, also after a crash
+    Down(LabName),
+    /// What of the lab is running
+    Status {
+        #[command(flatten)]
+        lab: LabName,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Print the shell commands that point kubectl at the lab: eval "$(podway lab env)"
+    Env(LabName),
+    /// Run a program in a container
+    Exec {
+        #[command(flatten)]
+        lab: LabName,
+        /// Namespace of the pod
+        #[arg(short, long, default_value = "default")]
+        namespace: String,
+        /// The pod
+        pod: String,
+        /// The container; its first one by default
+        #[arg(short, long)]
+        container: Option<String>,
+        /// The program and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Run a program of this machine as the client outside the cluster
+    Client {
+        #[command(flatten)]
+        lab: LabName,
+        /// The program and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Run a program of this machine on a node
+    Node {
+        #[command(flatten)]
+        lab: LabName,
+        /// The node
+        node: String,
+        /// The program and its arguments
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// A node dies: its processes end and its links go down
+    KillNode {
+        #[command(flatten)]
+        lab: LabName,
+        /// The node
+        node: String,
+    },
+    /// A dead node comes back
+    StartNode {
+        #[command(flatten)]
+        lab: LabName,
+        /// The node
+        node: String,
+    },
+    /// Start a lab, walk through it and leave it running
+    Tour {
+        /// The lab's name
+        #[arg(long, default_value = "tour")]
+        name: podway_lab::LabName,
+    },
+    /// The lab's API server and scheduler (started by `lab up`)
+    #[command(hide = true)]
+    ControlPlane(podway_lab::ControlPlaneArgs),
+    /// The lab's kubelet (started by `lab up`)
+    #[command(hide = true)]
+    Kubelet(podway_lab::KubeletArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabUpArgs {
+    #[command(flatten)]
+    pub(crate) lab: LabName,
+    /// How many nodes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) nodes: u8,
+    /// How services are served
+    #[arg(long, default_value = "nftables")]
+    pub(crate) proxy_mode: String,
+    /// How pods of different nodes reach each other
+    #[arg(long, default_value = "vxlan")]
+    pub(crate) overlay: String,
+    /// Address families, the first is the primary one
+    #[arg(long, value_delimiter = ',', default_value = "ipv4,ipv6")]
+    pub(crate) ip_families: Vec<IpFamilyName>,
+    /// Manifests to apply once the lab is up: files or folders
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) apply: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IpFamilyName {
+    Ipv4,
+    Ipv6,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApiserverArgs {
+    /// Where the objects, certificates and tokens are kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/podway/apiserver")]
+    pub(crate) data_dir: PathBuf,
+    /// Loopback port to listen on
+    #[arg(long, default_value_t = 6443)]
+    pub(crate) port: u16,
+    /// Prefixes of cluster IPs, one for each family
+    #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/16,fd00:10:96::/112")]
+    pub(crate) service_cluster_ip_range: Vec<IpNet>,
+    /// Node ports, first-last
+    #[arg(long, default_value = "30000-32767", value_parser = port_range)]
+    pub(crate) service_node_port_range: (u16, u16),
+    /// Where to write a kubeconfig for the administrator
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExplainCommand {
+    /// One connection, or a file of them
+    Connect(ExplainConnectArgs),
+    /// A service: its frontends and where each leads
+    Service(ExplainObjectArgs),
+    /// A policy: the pods it selects and what it allows
+    Policy(ExplainObjectArgs),
+    /// A pod: its addresses, what isolates it and what it may do
+    Pod(ExplainObjectArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainConnectArgs {
+    /// Who connects: NS/POD, node:NAME or an address
+    #[arg(long, value_name = "A", required_unless_present = "flows")]
+    pub(crate) from: Option<String>,
+    /// What it connects to: NS/POD, svc:NS/NAME, node:NAME or an address
+    #[arg(long, value_name = "B", required_unless_present = "flows")]
+    pub(crate) to: Option<String>,
+    /// The port it connects to
+    #[arg(long, required_unless_present = "flows")]
+    pub(crate) port: Option<u16>,
+    /// tcp, udp or sctp
+    #[arg(long, default_value = "tcp")]
+    pub(crate) protocol: String,
+    /// The node where a packet from outside enters
+    #[arg(long)]
+    pub(crate) node: Option<String>,
+    /// Questions, one JSON object a line: {"from","to","port","protocol","node"}; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "port"])]
+    pub(crate) flows: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: StateArgs,
+    /// How to print the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainObjectArgs {
+    /// NAMESPACE/NAME
+    pub(crate) object: String,
+    /// The node whose view it is
+    #[arg(long)]
+    pub(crate) node: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: StateArgs,
+    /// How to print the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+/// Where the objects come from.
+#[derive(Debug, Args)]
+pub(crate) struct StateArgs {
+    /// Kubernetes objects instead of a cluster: YAML files or folders, - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+fn port_range(text: &str) -> Result<(u16, u16), String> {
+    let parsed = text
+        .split_once('-')
+        .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    match parsed {
+        Some((first, last)) if 0 < first && first <= last => Ok((first, last)),
+        _ => Err("expected FIRST-LAST, two ports from 1 to 65535, for example 30000-32767".into()),
+    }
+}

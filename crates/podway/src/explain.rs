@@ -1,0 +1,109 @@
+//! `podway explain`: answers from the running cluster or from files.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use podway_model::{ClusterState, ObjectName, Protocol};
+use podway_plan::explain::{Explainer, Question};
+use podway_watch::manifest;
+
+use crate::cli::{ExplainCommand, ExplainConnectArgs, ExplainObjectArgs, Output, StateArgs};
+use crate::cluster;
+
+pub(crate) fn run(command: ExplainCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        ExplainCommand::Connect(args) => match &args.flows {
+            Some(path) => flows(path, &args.source),
+            None => connect(args),
+        },
+        ExplainCommand::Service(args) => {
+            object(&args, |explainer, name, node| Ok(explainer.service(name, node)?))
+        }
+        ExplainCommand::Policy(args) => {
+            object(&args, |explainer, name, _| Ok(explainer.policy(name)?))
+        }
+        ExplainCommand::Pod(args) => object(&args, |explainer, name, _| Ok(explainer.pod(name)?)),
+    }
+}
+
+/// The state to ask: files where some are named, else the cluster.
+fn state(source: &StateArgs) -> anyhow::Result<ClusterState> {
+    if source.state.is_empty() {
+        return cluster::block_on(cluster::state(&source.cluster));
+    }
+    Ok(manifest::load_state(&manifest::read(&source.state)?))
+}
+
+fn connect(args: ExplainConnectArgs) -> anyhow::Result<ExitCode> {
+    let protocol = Protocol::parse(&args.protocol)
+        .with_context(|| format!("--protocol {}: use tcp, udp or sctp", args.protocol))?;
+    let question = Question {
+        from: args.from.context("--from is missing")?,
+        to: args.to.context("--to is missing")?,
+        port: args.port.context("--port is missing")?,
+        protocol,
+        node: args.node,
+    };
+    let answer = Explainer::new(state(&args.source)?).connect(&question)?;
+    match args.output {
+        Output::Json => println!("{}", serde_json::to_string(&answer)?),
+        Output::Text => print!("{answer}"),
+    }
+    Ok(ExitCode::from(u8::from(!answer.verdict.is_yes())))
+}
+
+/// Answers each line in order. A line that cannot be answered gets an object
+/// with its error, so that lines stay in step, and the exit code says so.
+fn flows(path: &Path, source: &StateArgs) -> anyhow::Result<ExitCode> {
+    let questions = open(path)?;
+    let mut explainer = Explainer::new(state(source)?);
+    let mut out = std::io::stdout().lock();
+    let mut unanswered = 0usize;
+    for (index, line) in questions.lines().enumerate() {
+        let line = line.with_context(|| format!("{}: cannot be read", path.display()))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        match answer(&mut explainer, &line) {
+            Ok(answer) => writeln!(out, "{answer}")?,
+            Err(error) => {
+                unanswered += 1;
+                let error = format!("{error:#}");
+                eprintln!("{}:{}:1: {error}", path.display(), index + 1);
+                writeln!(out, "{}", serde_json::json!({ "error": error }))?;
+            }
+        }
+    }
+    Ok(ExitCode::from(if unanswered == 0 { 0 } else { 2 }))
+}
+
+fn answer(explainer: &mut Explainer, line: &str) -> anyhow::Result<String> {
+    let question: Question = serde_json::from_str(line)?;
+    Ok(serde_json::to_string(&explainer.connect(&question)?)?)
+}
+
+fn open(path: &Path) -> anyhow::Result<BufReader<Box<dyn Read>>> {
+    let source: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        let file = std::fs::File::open(path);
+        Box::new(file.with_context(|| format!("{}: cannot be opened", path.display()))?)
+    };
+    Ok(BufReader::new(source))
+}
+
+fn object<T: serde::Serialize + std::fmt::Display>(
+    args: &ExplainObjectArgs,
+    ask: impl FnOnce(&mut Explainer, &ObjectName, Option<&str>) -> anyhow::Result<T>,
+) -> anyhow::Result<ExitCode> {
+    let name = ObjectName::parse(&args.object)
+        .ok_or_else(|| anyhow!("{:?}: write NAMESPACE/NAME", args.object))?;
+    let view = ask(&mut Explainer::new(state(&args.source)?), &name, args.node.as_deref())?;
+    match args.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&view)?),
+        Output::Text => print!("{view}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

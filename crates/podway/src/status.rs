@@ -1,0 +1,141 @@
+//! `podway status`: what each node says it has programmed, held against what
+//! the cluster holds.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use podway_agent::status::{self, NodeStatus};
+use serde::Serialize;
+
+use crate::cli::{ClusterArgs, Output};
+use crate::cluster;
+use crate::terminal::{Palette, columns};
+
+/// What is known of the cluster's nodes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    /// The highest revision of an object that nodes plan from.
+    revision: u64,
+    nodes: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    node: String,
+    /// Whether the node has everything up to the report's revision in force.
+    current: bool,
+    /// `None` where no agent has ever reported.
+    status: Option<NodeStatus>,
+}
+
+pub(crate) fn run(cluster: &ClusterArgs, output: Output) -> anyhow::Result<ExitCode> {
+    let report = cluster::block_on(collect(cluster))?;
+    match output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Output::Text => print(&report),
+    }
+    let well = report.nodes.iter().all(Entry::is_well);
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+async fn collect(args: &ClusterArgs) -> anyhow::Result<Report> {
+    let state = cluster::state(args).await?;
+    let client = cluster::connect(args).await?;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), status::NAMESPACE);
+    let params = ListParams::default().labels(status::NODE_LABEL);
+    let maps = maps.list(&params).await.context("cannot list the nodes' status")?;
+    let mut statuses = BTreeMap::new();
+    for map in maps {
+        let node = map.labels().get(status::NODE_LABEL).cloned().unwrap_or_default();
+        statuses.insert(node, read(&map)?);
+    }
+    let nodes: Api<Node> = Api::all(client);
+    let nodes = nodes.list(&ListParams::default()).await.context("cannot list the nodes")?;
+    let revision = state.revision();
+    let entry = |node: Node| {
+        let node = node.name_any();
+        let status = statuses.remove(&node);
+        let current = status.as_ref().is_some_and(|s| s.synced && s.revision >= revision);
+        Entry { node, current, status }
+    };
+    Ok(Report {
+        revision,
+        nodes: nodes.into_iter().map(entry).collect(),
+    })
+}
+
+fn read(map: &ConfigMap) -> anyhow::Result<NodeStatus> {
+    let text = map.data.as_ref().and_then(|data| data.get(status::DATA_KEY));
+    let text = text.with_context(|| format!("ConfigMap {} has no {}", map.name_any(), status::DATA_KEY))?;
+    serde_json::from_str(text)
+        .with_context(|| format!("ConfigMap {}: {} is not understood", map.name_any(), status::DATA_KEY))
+}
+
+impl Entry {
+    fn is_well(&self) -> bool {
+        let quiet = |s: &NodeStatus| s.problems.is_empty() && s.fault_count == 0;
+        self.current && self.status.as_ref().is_some_and(quiet)
+    }
+
+    fn state(&self, revision: u64) -> String {
+        match &self.status {
+            None => "no agent has reported".to_owned(),
+            Some(status) if !status.synced => "starting".to_owned(),
+            Some(status) if !status.problems.is_empty() => "failing".to_owned(),
+            Some(status) if !self.current => {
+                format!("behind: has {} of {revision}", status.revision)
+            }
+            Some(status) if status.fault_count > 0 => "in force, with objects left out".to_owned(),
+            Some(_) => "in force".to_owned(),
+        }
+    }
+}
+
+fn print(report: &Report) {
+    let palette = Palette::stdout();
+    println!("cluster revision {}", report.revision);
+    let header = [
+        "NODE", "STATE", "REVISION", "SERVICES", "ENDPOINTS", "POLICIES", "OVERLAY", "PEERS", "WRITES",
+    ];
+    let mut rows = vec![header.map(str::to_owned).to_vec()];
+    rows.extend(report.nodes.iter().map(|entry| row(entry, report.revision)));
+    print!("{}", columns(&rows));
+    for entry in &report.nodes {
+        let Some(status) = &entry.status else {
+            println!("{} {}: start `podway agent` there", palette.red("!"), entry.node);
+            continue;
+        };
+        for problem in &status.problems {
+            println!("{} {} {}: {}", palette.red("!"), entry.node, problem.feature, problem.message);
+        }
+        for fault in &status.faults {
+            println!("{} {} {}: {}: {}", palette.red("!"), entry.node, fault.object, fault.field, fault.message);
+        }
+    }
+}
+
+fn row(entry: &Entry, revision: u64) -> Vec<String> {
+    let none = || "-".to_owned();
+    let mut cells = vec![entry.node.clone(), entry.state(revision)];
+    let Some(status) = &entry.status else {
+        cells.extend(std::iter::repeat_with(none).take(7));
+        return cells;
+    };
+    cells.push(status.revision.to_string());
+    let services = status.services.as_ref();
+    cells.push(services.map_or_else(none, |s| format!("{} ({})", s.services, s.mode)));
+    cells.push(services.map_or_else(none, |s| s.endpoints.to_string()));
+    let policies = status.policies.as_ref();
+    cells.push(policies.map_or_else(none, |p| format!("{} on {} pods", p.policies, p.pods)));
+    let overlay = status.overlay.as_ref();
+    cells.push(overlay.map_or_else(none, |o| o.backend.clone()));
+    cells.push(overlay.map_or_else(none, |o| o.peers.to_string()));
+    cells.push(status.writes.transactions.to_string());
+    cells
+}

@@ -1,0 +1,3 @@
+//! What holds for the workspace and the binary as a whole.
+
+mod architecture;
