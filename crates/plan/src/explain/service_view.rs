@@ -199,7 +199,10 @@ fn verdict(verdict: &Verdict) -> String {
 
 impl fmt::Display for ServiceView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "service {}, as {} has it", self.service, self.node)?;
+        match self.node.is_empty() {
+            true => writeln!(f, "service {}", self.service)?,
+            false => writeln!(f, "service {}, as {} has it", self.service, self.node)?,
+        }
         for note in &self.notes {
             writeln!(f, "  {note}")?;
         }
@@ -217,13 +220,13 @@ impl fmt::Display for ServiceView {
             if let Some(prefixes) = allow_from {
                 writeln!(
                     f,
-                    "  admits        {}; others are dropped",
+                    "  admits           {}; others are dropped",
                     prefixes.join(", ")
                 )?;
             }
-            writeln!(f, "  from a pod    {from_pod}")?;
-            writeln!(f, "  from a node   {from_node}")?;
-            writeln!(f, "  from outside  {from_outside}")?;
+            writeln!(f, "  from a pod here  {from_pod}")?;
+            writeln!(f, "  from this node   {from_node}")?;
+            writeln!(f, "  from elsewhere   {from_outside}")?;
         }
         for pool in &self.pools {
             writeln!(f, "\nendpoints of {}", pool.pool)?;

@@ -3,7 +3,10 @@
 mod policies;
 mod services;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
+
+use podway_model::{IpFamily, ObjectName};
 
 use super::party::{Kind, Party};
 use super::path::{NoRoute, Route, Vantage};
@@ -48,7 +51,12 @@ impl<'a> Teller<'a> {
                     pod.name
                 )
             }
-            Kind::Node(_) => format!("{node} itself ({source}) connects to {to}."),
+            Kind::Node(_) => match ObjectName::parse(&self.route.question.from) {
+                Some(pod) => format!(
+                    "{pod} uses the network of {node} and counts as {node}, which ({source}) connects to {to}."
+                ),
+                None => format!("{node} itself ({source}) connects to {to}."),
+            },
             Kind::Service | Kind::Address => {
                 let assumed = match first.assumed {
                     true => ", the first of the nodes, since none is named",
@@ -77,11 +85,11 @@ pub(super) fn no_route(question: &Question, from: &Party, to: &Party, reason: No
         NoRoute::SourceWithoutAddress => without_address(&question.from, from),
         NoRoute::DestinationWithoutAddress => without_address(&question.to, to),
         NoRoute::NoCommonFamily => format!(
-            "{} has {} and {} has {}: no address family in common.",
+            "{} has {} addresses only and {} has {} addresses only: they cannot meet.",
             question.from,
-            list(&from.addresses),
+            families(from),
             question.to,
-            list(&to.addresses),
+            families(to),
         ),
     }
 }
@@ -97,6 +105,11 @@ fn without_address(name: &str, party: &Party) -> String {
             "{name} has no cluster IP; clients of such a Service connect to what DNS tells them."
         ),
     }
+}
+
+fn families(party: &Party) -> String {
+    let families: BTreeSet<IpFamily> = party.addresses.iter().map(IpFamily::of).collect();
+    list(&families.into_iter().collect::<Vec<_>>())
 }
 
 fn named(node: &str) -> &str {
