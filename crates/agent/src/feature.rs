@@ -61,6 +61,8 @@ pub(crate) struct Report {
 /// A feature with its history of failures.
 pub(crate) struct Tracked {
     feature: Box<dyn Feature>,
+    /// Something was planned since the last write.
+    is_planned: bool,
     /// The kernel may not hold what the feature believes.
     is_unsure: bool,
     /// Writes that failed, one after the other.
@@ -78,6 +80,7 @@ impl Tracked {
     pub(crate) fn new(feature: Box<dyn Feature>) -> Self {
         Self {
             feature,
+            is_planned: false,
             is_unsure: true,
             failures: 0,
             retry_at: None,
@@ -109,12 +112,14 @@ impl Tracked {
 
     /// Plans, without writing.
     pub(crate) fn plan(&mut self, plan: impl FnOnce(&mut dyn Feature)) {
+        self.is_planned = true;
         plan(&mut *self.feature);
     }
 
     /// Writes what was planned, unless the feature pauses after a failure.
     pub(crate) fn write(&mut self, now: Instant) {
-        if self.retry_at.is_none_or(|at| at <= now) {
+        let has_reason = self.is_planned || self.is_unsure;
+        if has_reason && self.retry_at.is_none_or(|at| at <= now) {
             self.write_now(now);
         }
     }
@@ -123,6 +128,7 @@ impl Tracked {
     /// followed by one of everything: the kernel may only have held something
     /// else than expected.
     pub(crate) fn write_now(&mut self, now: Instant) {
+        self.is_planned = false;
         let mut outcome = Ok(());
         if !self.is_unsure {
             outcome = self.feature.write(Scope::Change);

@@ -6,6 +6,7 @@
 mod attachments;
 pub mod config;
 mod feature;
+mod features;
 mod files;
 mod mailbox;
 mod pods;

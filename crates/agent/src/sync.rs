@@ -15,10 +15,11 @@ use podway_cni::agent_protocol::{AgentStatus, Attachment, Detachment};
 use podway_model::{ClusterState, ObjectKind};
 
 use crate::attachments::{Attachments, pod_of};
-use crate::feature::{Report, Tracked};
+use crate::feature::{Feature, Report, Tracked};
+use crate::features::Counters;
 use crate::mailbox::{Answer, Batch, Mailbox, Request};
 use crate::pods::PodConfig;
-use crate::status::{FeatureProblem, NodeStatus, Writes};
+use crate::status::{FeatureProblem, NodeStatus};
 use faults::Faults;
 
 /// What leaves the sync thread: the latest report, and the faults of objects.
@@ -46,7 +47,7 @@ pub(crate) struct Sync<O> {
     is_synced: bool,
     /// The highest revision with which every feature agreed.
     in_force: u64,
-    writes: Box<dyn Fn() -> Writes + Send>,
+    counters: Counters,
     readiness: Arc<Mutex<AgentStatus>>,
     outbox: O,
 }
@@ -59,7 +60,7 @@ pub(crate) struct Parts<O> {
     pub(crate) pods: Option<PodConfig>,
     pub(crate) attachments: Attachments,
     /// Counts what was written to the kernel.
-    pub(crate) writes: Box<dyn Fn() -> Writes + Send>,
+    pub(crate) counters: Counters,
     /// Where the socket reads whether pods can be attached.
     pub(crate) readiness: Arc<Mutex<AgentStatus>>,
     pub(crate) outbox: O,
@@ -78,7 +79,7 @@ impl<O: Outbox> Sync<O> {
             waiting: VecDeque::new(),
             is_synced: false,
             in_force: 0,
-            writes: parts.writes,
+            counters: parts.counters,
             readiness: parts.readiness,
             outbox: parts.outbox,
         }
@@ -114,9 +115,9 @@ impl<O: Outbox> Sync<O> {
             }
         }
         self.waiting.append(&mut batch.requests);
-        if self.is_synced {
+        if self.is_synced && !updates.is_empty() {
             self.plan(|feature, state| feature.plan(state, &updates));
-        } else if batch.is_synced {
+        } else if !self.is_synced && batch.is_synced {
             self.start();
         }
         if batch.is_disturbed {
@@ -161,7 +162,7 @@ impl<O: Outbox> Sync<O> {
         }
     }
 
-    fn plan(&mut self, plan: impl Fn(&mut dyn crate::feature::Feature, &ClusterState)) {
+    fn plan(&mut self, plan: impl Fn(&mut dyn Feature, &ClusterState)) {
         for tracked in &mut self.features {
             tracked.plan(|feature| plan(feature, &self.state));
         }
@@ -267,7 +268,7 @@ impl<O: Outbox> Sync<O> {
         status.synced = self.is_synced;
         status.revision = self.in_force;
         status.heard = self.state.revision();
-        status.writes = (self.writes)();
+        status.writes = self.counters.total();
         status.pods = self.pods.as_ref().map(PodConfig::status);
         status.problems = self.feature_problems();
         status.faults = self.faults.list(NodeStatus::MOST_FAULTS);
