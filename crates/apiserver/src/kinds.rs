@@ -19,6 +19,7 @@ pub(crate) use decode::{duplicate_texts, strict_text};
 pub(crate) use json::parse as parse_json;
 pub use rules::{Part, Rules};
 
+use crate::patch::schema::{self, Type};
 use crate::validate::Invalid;
 use rules::Erased;
 
@@ -44,6 +45,8 @@ pub struct Kind {
     /// Dotted paths that a field selector may name besides `metadata.name` and
     /// `metadata.namespace`.
     pub selectable_fields: &'static [&'static str],
+    /// Which lists a strategic merge patch merges.
+    pub(crate) merges: &'static Type,
     rules: Erased,
 }
 
@@ -119,7 +122,8 @@ pub static KINDS: &[Kind] = &[
     Kind::cluster::<Node>()
         .short(&["no"])
         .below(&[status("Node")])
-        .selectable(&["spec.unschedulable"]),
+        .selectable(&["spec.unschedulable"])
+        .merging(&schema::NODE),
     Kind::namespaced::<ConfigMap>().short(&["cm"]),
     Kind::namespaced::<Endpoints>().short(&["ep"]),
     Kind::namespaced::<Event>()
@@ -129,12 +133,14 @@ pub static KINDS: &[Kind] = &[
         .short(&["po"])
         .in_all()
         .below(POD_SUBRESOURCES)
-        .selectable(POD_FIELDS),
+        .selectable(POD_FIELDS)
+        .merging(&schema::POD),
     Kind::namespaced::<Service>()
         .short(&["svc"])
         .in_all()
         .below(&[status("Service")])
-        .selectable(&["spec.clusterIP", "spec.type"]),
+        .selectable(&["spec.clusterIP", "spec.type"])
+        .merging(&schema::SERVICE),
     Kind::namespaced::<EndpointSlice>(),
     Kind::namespaced::<NetworkPolicy>().short(&["netpol"]),
 ];
@@ -168,6 +174,7 @@ impl Kind {
             namespaced,
             subresources: &[],
             selectable_fields: &[],
+            merges: &schema::OBJECT,
             rules: Erased::of::<T>(),
         }
     }
@@ -192,6 +199,11 @@ impl Kind {
 
     const fn below(mut self, subresources: &'static [Subresource]) -> Self {
         self.subresources = subresources;
+        self
+    }
+
+    const fn merging(mut self, merges: &'static Type) -> Self {
+        self.merges = merges;
         self
     }
 

@@ -1,6 +1,8 @@
 //! Patches: from an object and a patch body to the patched object, decoded as
 //! strictly as a whole one.
 
+mod order;
+pub(crate) mod schema;
 mod strategic;
 
 use serde_json::Value;
@@ -87,7 +89,7 @@ pub fn apply(
         }
         PatchType::StrategicMerge => {
             require_object(&parsed.value)?;
-            strategic::merge(kind.kind, current, &parsed.value)?
+            strategic::merge(kind.merges, current, &parsed.value)?
         }
     };
     let mut decoded = kind
@@ -140,3 +142,6 @@ fn apply_operations(current: &Value, patch: Value) -> Result<Value, PatchError> 
     })?;
     Ok(patched)
 }
+
+#[cfg(test)]
+mod tests;
