@@ -149,12 +149,12 @@ impl Encoder {
                     .number(2, RESULT_ADDRESS_TYPE)
                     .number(3, flags);
             }),
-            Origin::Numgen(modulus) => self.out.push("numgen", |data| {
+            Origin::Numgen { modulus, offset } => self.out.push("numgen", |data| {
                 const RANDOM: u32 = 1;
                 data.number(1, target)
                     .number(2, modulus)
                     .number(3, RANDOM)
-                    .number(4, 0);
+                    .number(4, offset);
             }),
         }
     }

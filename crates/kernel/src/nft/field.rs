@@ -92,8 +92,13 @@ pub enum Field {
     FibSaddrType,
     /// `fib daddr type`.
     FibDaddrType,
-    /// `numgen random mod N`: a new number at each evaluation, from 0.
-    NumgenRandom(u32),
+    /// `numgen random mod N offset M`: a new number at each evaluation.
+    NumgenRandom {
+        /// How many numbers there are; not 0.
+        modulus: u32,
+        /// The least of them.
+        offset: u32,
+    },
 }
 
 /// Where the kernel finds a field.
@@ -107,8 +112,8 @@ pub(super) enum Origin {
     Ct(u32),
     /// `NFTA_FIB_F_*`; the result is the address type.
     FibType(u32),
-    /// A random number below this.
-    Numgen(u32),
+    /// A random number.
+    Numgen { modulus: u32, offset: u32 },
 }
 
 impl Type {
@@ -186,6 +191,12 @@ impl fmt::Display for Type {
 }
 
 impl Field {
+    /// A random number from 0 to below `modulus`, which is not 0.
+    #[must_use]
+    pub const fn random(modulus: u32) -> Self {
+        Self::NumgenRandom { modulus, offset: 0 }
+    }
+
     /// The type of what it yields.
     #[must_use]
     pub const fn kind(self) -> Type {
@@ -203,7 +214,7 @@ impl Field {
             Self::CtStatus => Type::ConnectionStatus,
             Self::CtDirection => Type::Direction,
             Self::FibSaddrType | Self::FibDaddrType => Type::AddressType,
-            Self::NumgenRandom(_) => Type::Index,
+            Self::NumgenRandom { .. } => Type::Index,
         }
     }
 
@@ -238,7 +249,7 @@ impl Field {
             Self::CtStatus => return Origin::Ct(2),
             Self::FibSaddrType => return Origin::FibType(1),
             Self::FibDaddrType => return Origin::FibType(2),
-            Self::NumgenRandom(modulus) => return Origin::Numgen(modulus),
+            Self::NumgenRandom { modulus, offset } => return Origin::Numgen { modulus, offset },
         };
         Origin::Payload { base, offset }
     }
@@ -265,7 +276,13 @@ impl fmt::Display for Field {
             Self::CtDirection => "ct direction",
             Self::FibSaddrType => "fib saddr type",
             Self::FibDaddrType => "fib daddr type",
-            Self::NumgenRandom(modulus) => return write!(f, "numgen random mod {modulus}"),
+            Self::NumgenRandom { modulus, offset } => {
+                write!(f, "numgen random mod {modulus}")?;
+                return match offset {
+                    0 => Ok(()),
+                    _ => write!(f, " offset {offset}"),
+                };
+            }
         })
     }
 }

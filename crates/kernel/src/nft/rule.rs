@@ -108,7 +108,8 @@ pub enum Comparison {
 /// What a field is compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pattern {
-    /// This value. For `ct state` and `ct status`: any of the bits.
+    /// This value. For `ct state` and `ct status`: any of the bits, or, with
+    /// [`Comparison::IsNot`], none of them.
     Value(Value),
     /// An address in this prefix.
     Prefix(IpNet),

@@ -121,7 +121,7 @@ pub(super) fn comment(text: &str) -> Arc<str> {
 
 impl Set {
     /// A set of keys.
-    pub fn set(name: impl Into<Arc<str>>, key: impl Into<Vec<Field>>) -> Self {
+    pub fn keys(name: impl Into<Arc<str>>, key: impl Into<Vec<Field>>) -> Self {
         Self {
             name: name.into(),
             key: key.into(),
@@ -140,7 +140,7 @@ impl Set {
     ) -> Self {
         Self {
             data: Some(MapData::Fields(data.into())),
-            ..Self::set(name, key)
+            ..Self::keys(name, key)
         }
     }
 
@@ -148,7 +148,7 @@ impl Set {
     pub fn verdict_map(name: impl Into<Arc<str>>, key: impl Into<Vec<Field>>) -> Self {
         Self {
             data: Some(MapData::Verdict),
-            ..Self::set(name, key)
+            ..Self::keys(name, key)
         }
     }
 

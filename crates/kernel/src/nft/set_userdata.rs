@@ -73,12 +73,12 @@ fn expression(out: &mut Vec<u8>, field: Field) {
             word(out, TYPEOF_EXPRESSION, META);
             nest(out, TYPEOF_DATA, |out| word(out, 0, key));
         }
-        Origin::Numgen(modulus) => {
+        Origin::Numgen { modulus, offset } => {
             word(out, TYPEOF_EXPRESSION, NUMGEN);
             nest(out, TYPEOF_DATA, |out| {
                 word(out, 0, 1); // random
                 word(out, 1, modulus);
-                word(out, 2, 0); // from 0
+                word(out, 2, offset);
             });
         }
         // Their types have names, so no set needs their expressions.

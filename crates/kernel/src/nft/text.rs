@@ -8,6 +8,7 @@ use super::rule::{
     Comparison, Destination, MarkChange, Pattern, PrioritySource, Reject, Rule, SetAction,
     Statement, Verdict,
 };
+use super::value::Value;
 
 /// Fields joined as a key: `ip daddr . th dport`.
 pub(super) struct Key<'a>(pub(super) &'a [Field]);
@@ -116,7 +117,7 @@ impl Display for Statement {
             }
             Self::Mark(MarkChange::Value(value)) => write!(f, "meta mark set 0x{value:08x}"),
             Self::Priority(PrioritySource::Value(class)) => {
-                write!(f, "meta priority set {}", super::Value::Class(*class))
+                write!(f, "meta priority set {}", Value::Class(*class))
             }
             Self::Priority(PrioritySource::Map { key, map }) => {
                 write!(f, "meta priority set {} map @{map}", Key(key))
@@ -169,6 +170,13 @@ fn compare(
 ) -> fmt::Result {
     let not = not(comparison);
     match pattern {
+        Pattern::Value(value @ (Value::ConnectionState(_) | Value::ConnectionStatus(_))) => {
+            let none = match comparison {
+                Comparison::Is => "",
+                Comparison::IsNot => " !",
+            };
+            write!(f, "{field}{none} {value}")
+        }
         Pattern::Value(value) => write!(f, "{field}{not} {value}"),
         Pattern::Prefix(prefix) if prefix.prefix_len() == prefix.max_prefix_len() => {
             write!(f, "{field}{not} {}", prefix.addr())

@@ -7,6 +7,7 @@
 )]
 
 mod netns;
+mod nft;
 mod route;
 
 use podway_kernel::netns::NetNs;
