@@ -57,6 +57,55 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The agent has not made the network yet.
+    #[error(
+        "the pod network is not ready: there is no CNI configuration in {folder} yet; is the agent running?"
+    )]
+    NoNetwork {
+        /// Where it will be.
+        folder: PathBuf,
+    },
+    /// A CNI configuration that cannot be used.
+    #[error("{path}: not a CNI configuration list: {reason}")]
+    Network {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A CNI plugin failed.
+    #[error("CNI {command} by plugin {plugin} failed{}: {reason}", code.map(|code| format!(" with code {code}")).unwrap_or_default())]
+    Plugin {
+        /// The plugin's `type`.
+        plugin: String,
+        /// ADD or DEL.
+        command: &'static str,
+        /// Its error code, where it gave one.
+        code: Option<u64>,
+        /// What it said.
+        reason: String,
+    },
+    /// The network of the lab.
+    #[error("cannot set up the lab's network")]
+    Netns(#[from] podway_kernel::netns::Error),
+    /// Links, addresses and routes of the lab.
+    #[error("cannot set up the lab's network")]
+    Route(#[from] podway_kernel::route::Error),
+    /// Kernel parameters of the lab's namespaces.
+    #[error("cannot set up the lab's network")]
+    Sysctl(#[from] podway_kernel::sysctl::Error),
+    /// The API server's own failure.
+    #[error("the API server failed")]
+    ApiServer(#[from] podway_apiserver::Error),
+    /// A request to the API server.
+    #[error("cannot {what}")]
+    Request {
+        /// What was attempted, on which object.
+        what: String,
+        /// What the client or the server said.
+        #[source]
+        source: Box<kube::Error>,
+    },
     /// A file of the lab that cannot be read.
     #[error("{path}: cannot be understood: {reason}; `podway lab down` and `up` make it new")]
     State {
@@ -71,5 +120,13 @@ impl Error {
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
+    }
+
+    pub(crate) fn request(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Request {
+            what,
+            source: Box::new(source),
+        }
     }
 }

@@ -12,17 +12,26 @@
 
 #![forbid(unsafe_code)]
 
+mod belonging;
+mod changes;
+mod client;
+mod cni;
 mod control_plane;
 mod down;
 mod enter;
 mod error;
+mod files;
 mod kubelet;
+mod marks;
 mod name;
+mod paths;
 mod power;
+mod process;
 mod settings;
 mod status;
 mod step;
 pub mod toolbox;
+mod topology;
 mod up;
 
 pub use control_plane::ControlPlaneArgs;

@@ -1,0 +1,296 @@
+//! A pod's status as the API shows it. Pure: what the worker knows in,
+//! `status` out.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::kubelet::record::{ContainerRecord, Ended, PodRecord};
+
+/// What a status is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) pod: &'a Pod,
+    pub(crate) record: &'a PodRecord,
+    /// The last answer of each container's readiness probe.
+    pub(crate) probed: &'a BTreeMap<String, bool>,
+    /// Why containers that do not run are not started now.
+    pub(crate) waiting: &'a BTreeMap<String, Waiting>,
+    /// The node's addresses.
+    pub(crate) host: &'a [IpAddr],
+    pub(crate) now: Timestamp,
+}
+
+/// Why a container is not started now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+/// Whether a container that ended is started again.
+pub(crate) fn restarts(pod: &Pod, ended: &Ended) -> bool {
+    let policy = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.restart_policy.as_deref());
+    match policy {
+        Some("Never") => false,
+        Some("OnFailure") => ended.exit.code() != 0,
+        _ => true,
+    }
+}
+
+/// The pod's containers; a pod without a specification has none.
+pub(crate) fn containers(pod: &Pod) -> &[Container] {
+    pod.spec.as_ref().map_or(&[], |spec| &spec.containers)
+}
+
+/// Whether every container has ended for good: then the phase is final.
+pub(crate) fn is_finished(pod: &Pod, record: &PodRecord) -> bool {
+    let ended = |container: &Container| {
+        let ended = record
+            .containers
+            .get(&container.name)
+            .and_then(|record| record.ended.as_ref());
+        ended.is_some_and(|ended| !restarts(pod, ended))
+    };
+    let containers = containers(pod);
+    !containers.is_empty() && containers.iter().all(ended)
+}
+
+/// The status of the pod.
+pub(crate) fn pod_status(view: View<'_>) -> PodStatus {
+    let statuses: Vec<_> = containers(view.pod)
+        .iter()
+        .map(|container| container_status(view, container))
+        .collect();
+    let spec = view.pod.spec.as_ref();
+    let text = |address: &IpAddr| address.to_string();
+    let addresses = &view.record.addresses;
+    PodStatus {
+        phase: Some(phase(view).to_owned()),
+        conditions: Some(conditions(view, &statuses)),
+        container_statuses: Some(statuses),
+        host_ip: view.host.first().map(text),
+        host_ips: Some(
+            view.host
+                .iter()
+                .map(|address| HostIP { ip: text(address) })
+                .collect(),
+        ),
+        pod_ip: addresses.first().map(text),
+        pod_ips: Some(
+            addresses
+                .iter()
+                .map(|address| PodIP { ip: text(address) })
+                .collect(),
+        ),
+        qos_class: spec.map(|_| "BestEffort".to_owned()),
+        start_time: Some(Time(view.record.started)),
+        ..PodStatus::default()
+    }
+}
+
+fn phase(view: View<'_>) -> &'static str {
+    let records = &view.record.containers;
+    if is_finished(view.pod, view.record) {
+        let failed = records
+            .values()
+            .filter_map(|record| record.ended.as_ref())
+            .any(|ended| ended.exit.code() != 0);
+        return if failed { "Failed" } else { "Succeeded" };
+    }
+    // Running means that every container has been started.
+    if containers(view.pod)
+        .iter()
+        .all(|container| records.contains_key(&container.name))
+    {
+        "Running"
+    } else {
+        "Pending"
+    }
+}
+
+fn container_status(view: View<'_>, container: &Container) -> ContainerStatus {
+    let record = view.record.containers.get(&container.name);
+    let waiting = view.waiting.get(&container.name);
+    let running = record.is_some_and(|record| record.ended.is_none());
+    let probed = view.probed.get(&container.name).copied();
+    let ready = running && probed.unwrap_or(container.readiness_probe.is_none());
+    // A container that ended and will be started again waits; how it ended is
+    // then its last state.
+    let last = record.and_then(|record| match (&record.ended, waiting) {
+        (Some(ended), Some(_)) => Some(ended),
+        _ => record.before.as_ref(),
+    });
+    let image = container.image.clone().unwrap_or_default();
+    ContainerStatus {
+        name: container.name.clone(),
+        ready,
+        started: Some(running),
+        restart_count: record.map_or(0, |record| i32::try_from(record.run).unwrap_or(i32::MAX)),
+        container_id: record
+            .map(|record| format!("podway://{}-{}", record.process.pid, record.process.started)),
+        image_id: image.clone(),
+        image,
+        state: Some(state(record, waiting)),
+        last_state: last.map(|ended| ContainerState {
+            terminated: Some(terminated(ended)),
+            ..ContainerState::default()
+        }),
+        ..ContainerStatus::default()
+    }
+}
+
+fn state(record: Option<&ContainerRecord>, waiting: Option<&Waiting>) -> ContainerState {
+    let mut state = ContainerState::default();
+    match (record, waiting) {
+        (
+            Some(ContainerRecord {
+                ended: None,
+                started,
+                ..
+            }),
+            _,
+        ) => {
+            state.running = Some(ContainerStateRunning {
+                started_at: Some(Time(*started)),
+            });
+        }
+        (
+            Some(ContainerRecord {
+                ended: Some(ended), ..
+            }),
+            None,
+        ) => {
+            state.terminated = Some(terminated(ended));
+        }
+        (_, waiting) => {
+            state.waiting = Some(ContainerStateWaiting {
+                reason: Some(
+                    waiting
+                        .map_or("ContainerCreating", |waiting| waiting.reason)
+                        .to_owned(),
+                ),
+                message: waiting
+                    .map(|waiting| waiting.message.clone())
+                    .filter(|text| !text.is_empty()),
+            });
+        }
+    }
+    state
+}
+
+fn terminated(ended: &Ended) -> ContainerStateTerminated {
+    ContainerStateTerminated {
+        exit_code: ended.exit.code(),
+        reason: Some(ended.exit.reason().to_owned()),
+        started_at: Some(Time(ended.started)),
+        finished_at: Some(Time(ended.finished)),
+        ..ContainerStateTerminated::default()
+    }
+}
+
+/// The kubelet's conditions, then those of others as they are.
+fn conditions(view: View<'_>, statuses: &[ContainerStatus]) -> Vec<PodCondition> {
+    let before = view
+        .pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref());
+    let before = before.unwrap_or_default();
+    let finished = is_finished(view.pod, view.record);
+    let unready: Vec<&str> = statuses
+        .iter()
+        .filter(|status| !status.ready)
+        .map(|status| status.name.as_str())
+        .collect();
+    let gate = view
+        .pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.readiness_gates.iter().flatten())
+        .find(|gate| {
+            !before
+                .iter()
+                .any(|other| other.type_ == gate.condition_type && other.status == "True")
+        });
+    let containers = match (unready.as_slice(), finished) {
+        (_, true) => Err(("PodCompleted", String::new())),
+        ([], false) => Ok(()),
+        (names, false) => Err((
+            "ContainersNotReady",
+            format!("containers with unready status: [{}]", names.join(" ")),
+        )),
+    };
+    let ready = match (&containers, gate) {
+        (Ok(()), Some(gate)) => Err((
+            "ReadinessGatesNotReady",
+            format!("condition {} is not True", gate.condition_type),
+        )),
+        (containers, _) => containers.clone(),
+    };
+    let sandbox = view
+        .record
+        .sandbox
+        .as_ref()
+        .is_some_and(|sandbox| sandbox.pause.is_some());
+    let ours = [
+        (
+            "PodReadyToStartContainers",
+            if sandbox {
+                Ok(())
+            } else {
+                Err(("", String::new()))
+            },
+        ),
+        ("Initialized", Ok(())),
+        ("Ready", ready),
+        ("ContainersReady", containers),
+        ("PodScheduled", Ok(())),
+    ];
+    let others = before
+        .iter()
+        .filter(|other| ours.iter().all(|(name, _)| other.type_ != *name))
+        .cloned();
+    let ours = ours
+        .iter()
+        .map(|(name, state)| condition(name, state, before, view.now));
+    ours.chain(others).collect()
+}
+
+fn condition(
+    name: &str,
+    state: &Result<(), (&str, String)>,
+    before: &[PodCondition],
+    now: Timestamp,
+) -> PodCondition {
+    let status = if state.is_ok() { "True" } else { "False" };
+    let unchanged = before
+        .iter()
+        .find(|other| other.type_ == name && other.status == status);
+    let since = unchanged.and_then(|other| other.last_transition_time.clone());
+    let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let (reason, message) = match state {
+        Ok(()) => (None, None),
+        Err((reason, message)) => (text(reason), text(message)),
+    };
+    PodCondition {
+        type_: name.to_owned(),
+        status: status.to_owned(),
+        reason,
+        message,
+        last_transition_time: Some(since.unwrap_or(Time(now))),
+        ..PodCondition::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;
