@@ -6,4 +6,3 @@ use jiff::Timestamp;
 pub(crate) fn text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
-

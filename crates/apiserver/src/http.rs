@@ -14,7 +14,7 @@ mod write;
 
 use axum::body::Body;
 use hyper::body::Incoming;
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use tokio::sync::watch;
@@ -118,6 +118,7 @@ impl Api {
             Route::OpenApi(Some(path)) => openapi::document(path)
                 .map(|document| respond::json(200, &document))
                 .ok_or_else(Status::unknown_path),
+            Route::OpenApiV2 => openapi_v2(parts),
             Route::Discovery(what) => discovery::answer(what, &parts.headers),
             Route::Resource(_) => Err(Status::method_not_allowed()),
         }
@@ -137,6 +138,20 @@ impl Api {
             _ => Err(Status::method_not_allowed()),
         }
     }
+}
+
+fn openapi_v2(parts: &Parts) -> Answer {
+    let (asked, answered) = (openapi::v2::ASKED, openapi::v2::ANSWERED);
+    let offers = accept::offers(&parts.headers);
+    if !offers
+        .iter()
+        .any(|offer| [asked, answered, "*/*"].contains(&offer.media))
+    {
+        let message = format!("only the following media types are accepted: {answered}");
+        return Err(Status::new(406, "NotAcceptable", message));
+    }
+    let answered = HeaderValue::from_static(answered);
+    Ok(respond::content(200, answered, openapi::v2::document()))
 }
 
 fn authenticate(tokens: &Tokens, request: &Request<Incoming>) -> Option<User> {

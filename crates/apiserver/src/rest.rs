@@ -152,6 +152,14 @@ impl Registry {
         .await
     }
 
+    /// Deletes the content of a namespace that is being deleted.
+    pub(crate) async fn empty_namespace(&self, name: String) -> Result<(), Status> {
+        self.run(false, move |transaction, context| {
+            delete::empty_namespace(transaction, context, &name)
+        })
+        .await
+    }
+
     /// `POST pods/NAME/binding`: gives a pod to a node.
     pub(crate) async fn bind(
         &self,
@@ -179,7 +187,7 @@ fn set_metadata(object: &mut Value, field: &str, text: impl Into<Value>) {
 }
 
 /// Whether the object is on its way out.
-fn is_terminating(object: &Object) -> bool {
+pub(crate) fn is_terminating(object: &Object) -> bool {
     !object.metadata("deletionTimestamp").is_empty()
 }
 

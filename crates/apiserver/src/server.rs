@@ -2,7 +2,8 @@
 
 mod bootstrap;
 mod connections;
-mod controllers;
+mod endpoints;
+mod namespaces;
 
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
@@ -106,10 +107,15 @@ impl ApiServer {
         )
     }
 
-    /// Keeps Endpoints and EndpointSlices as the Services' selectors say, until
-    /// [`ApiServer::shutdown`].
+    /// Keeps Endpoints and EndpointSlices as the Services' selectors say and
+    /// empties namespaces that are being deleted, until [`ApiServer::shutdown`].
     pub fn run_controllers(&self) -> impl Future<Output = ()> + Send + use<> {
-        controllers::run(self.api.registry().clone(), self.stop.subscribe())
+        let registry = self.api.registry();
+        let endpoints = endpoints::run(registry.clone(), self.stop.subscribe());
+        let namespaces = namespaces::run(registry.clone(), self.stop.subscribe());
+        async {
+            tokio::join!(endpoints, namespaces);
+        }
     }
 
     /// Ends the watches, lets other requests finish and makes every

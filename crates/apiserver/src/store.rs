@@ -19,6 +19,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::oneshot;
@@ -60,12 +61,32 @@ pub enum StoreError {
     Thread(#[source] std::io::Error),
 }
 
-/// The objects, their history and the thread that writes them. Cheap to clone.
+/// The objects, their history and the thread that writes them. Cheap to clone;
+/// the file is closed when the last clone has been dropped.
 #[derive(Clone)]
 pub struct Store {
     committed: Arc<RwLock<Objects>>,
     hub: Arc<Hub>,
-    jobs: mpsc::Sender<Box<dyn Job>>,
+    writing: Arc<Writing>,
+}
+
+/// The way to the writing thread, and its end.
+struct Writing {
+    jobs: Option<mpsc::Sender<Box<dyn Job>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        // Without a sender the thread ends, once it has done what waits. Whoever
+        // opens the file next (a restart in the same process) finds it free.
+        self.jobs = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writing thread panicked");
+        }
+    }
 }
 
 impl Store {
@@ -77,14 +98,18 @@ impl Store {
         let committed = Arc::new(RwLock::new(objects.clone()));
         let (jobs, inbox) = mpsc::channel();
         let writer = Writer::new(log, objects, Arc::clone(&committed), Arc::clone(&hub));
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run(&inbox))
             .map_err(StoreError::Thread)?;
+        let writing = Writing {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        };
         Ok(Store {
             committed,
             hub,
-            jobs,
+            writing: Arc::new(writing),
         })
     }
 
@@ -105,8 +130,8 @@ impl Store {
     {
         let (reply, answer) = oneshot::channel();
         let stopped = || Status::unavailable("the API server is shutting down");
-        self.jobs
-            .send(Box::new(Work::new(work, reply)))
+        let jobs = self.writing.jobs.as_ref().ok_or_else(stopped)?;
+        jobs.send(Box::new(Work::new(work, reply)))
             .map_err(|_| stopped())?;
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }

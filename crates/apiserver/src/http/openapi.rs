@@ -1,6 +1,8 @@
 //! OpenAPI v3, as much as kubectl needs of it: which paths take which kinds and
 //! that they validate fields, and the outline of each kind.
 
+pub(super) mod v2;
+
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -46,11 +48,7 @@ fn render(group: &str, version: &str) -> Value {
     let mut paths = Map::new();
     let mut schemas = Map::new();
     for kind in kinds() {
-        let base = format!("/{}", path_of(group, version));
-        let base = match kind.namespaced {
-            true => format!("{base}/namespaces/{{namespace}}/{}", kind.plural),
-            false => format!("{base}/{}", kind.plural),
-        };
+        let base = collection_url(kind);
         paths.insert(format!("{base}/{{name}}"), object_path(kind));
         paths.insert(base, collection_path(kind));
         schemas.insert(schema_name(kind), schema(kind));
@@ -69,6 +67,15 @@ fn schema_name(kind: &Kind) -> String {
         group => group.split('.').next().unwrap_or(group),
     };
     format!("io.k8s.api.{group}.{}.{}", kind.version, kind.kind)
+}
+
+/// `/api/v1/namespaces/{namespace}/pods`.
+fn collection_url(kind: &Kind) -> String {
+    let base = path_of(kind.group, kind.version);
+    match kind.namespaced {
+        true => format!("/{base}/namespaces/{{namespace}}/{}", kind.plural),
+        false => format!("/{base}/{}", kind.plural),
+    }
 }
 
 fn group_version_kind(kind: &Kind) -> Value {

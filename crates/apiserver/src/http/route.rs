@@ -12,6 +12,8 @@ pub(super) enum Route {
     Version,
     /// `/openapi/v3`, or below it one document (`api/v1`).
     OpenApi(Option<String>),
+    /// `/openapi/v2`.
+    OpenApiV2,
     /// Which groups, versions and resources there are.
     Discovery(Discovery),
     /// Objects.
@@ -48,6 +50,7 @@ pub(super) fn route(path: &str) -> Option<Route> {
     let discovery = match segments.as_slice() {
         ["healthz" | "livez" | "readyz", ..] => return Some(Route::Health),
         ["version"] => return Some(Route::Version),
+        ["openapi", "v2"] => return Some(Route::OpenApiV2),
         ["openapi", "v3"] => return Some(Route::OpenApi(None)),
         ["openapi", "v3", document @ ..] => return Some(Route::OpenApi(Some(document.join("/")))),
         ["api"] => Discovery::Core,

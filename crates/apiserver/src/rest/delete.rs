@@ -49,7 +49,7 @@ pub(super) fn delete(
     let object = target.find(transaction)?;
     require(target, &object, options)?;
     if target.kind.kind == "Namespace" {
-        return delete_namespace(transaction, context, target, &object);
+        return mark_namespace(transaction, context, target, &object).map(Deleted::Marked);
     }
     let grace = match target.kind.kind {
         "Pod" => pod_grace(transaction, &object, options.grace),
@@ -187,42 +187,49 @@ pub(super) fn finish(
     removed.unwrap_or_else(|| Arc::clone(object))
 }
 
-fn delete_namespace(
+/// Only marks: the namespaces' controller empties it later (see there why).
+fn mark_namespace(
     transaction: &mut Transaction<'_>,
     context: &Context<'_>,
     target: &Target,
     namespace: &Arc<Object>,
-) -> Result<Deleted, Status> {
+) -> Result<Arc<Object>, Status> {
     let name = target.name.as_str();
     if KEPT_NAMESPACES.contains(&name) {
         let why = "this namespace may not be deleted";
         return Err(Status::forbidden(target.kind, name, why));
     }
-    let mut value = namespace.value().clone();
-    if !is_terminating(namespace) {
-        set_metadata(&mut value, "deletionTimestamp", clock::text(context.now));
-        value["status"] = json!({ "phase": "Terminating" });
+    if is_terminating(namespace) {
+        return Ok(Arc::clone(namespace));
     }
-    let marked = transaction.put(&target.resource(), value);
+    let mut value = namespace.value().clone();
+    set_metadata(&mut value, "deletionTimestamp", clock::text(context.now));
+    value["status"] = json!({ "phase": "Terminating" });
+    Ok(transaction.put(&target.resource(), value))
+}
+
+/// Deletes what a terminating namespace holds, and the namespace itself unless
+/// something is left that others have to finish.
+pub(super) fn empty_namespace(
+    transaction: &mut Transaction<'_>,
+    context: &Context<'_>,
+    name: &str,
+) -> Result<(), Status> {
+    let namespace = transaction.objects().find("namespaces", "", name);
+    if !namespace.is_some_and(|namespace| is_terminating(namespace)) {
+        return Ok(());
+    }
+    let options = DeleteOptions::default();
     for kind in KINDS.iter().filter(|kind| kind.namespaced) {
         let content = Target {
             kind,
             namespace: name.to_owned(),
             name: String::new(),
         };
-        delete_collection(
-            transaction,
-            context,
-            &content,
-            &DeleteOptions::default(),
-            &|_| true,
-        )?;
+        delete_collection(transaction, context, &content, &options, &|_| true)?;
     }
     remove_if_empty(transaction, name);
-    match transaction.objects().find("namespaces", "", name) {
-        Some(waiting) => Ok(Deleted::Marked(Arc::clone(waiting))),
-        None => Ok(Deleted::Removed(marked)),
-    }
+    Ok(())
 }
 
 fn remove_if_empty(transaction: &mut Transaction<'_>, name: &str) {

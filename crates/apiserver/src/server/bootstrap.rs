@@ -1,6 +1,6 @@
 //! What every cluster has from the start.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ fn service(settings: &Settings) -> Value {
     let target = settings
         .advertise
         .first()
-        .map_or(SERVICE_PORT, |address| address.port());
+        .map_or(SERVICE_PORT, SocketAddr::port);
     json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {
@@ -80,7 +80,7 @@ fn family(prefix: &IpNet) -> &'static str {
 
 /// The Service has no selector: its endpoints are this server's addresses.
 fn endpoints(settings: &Settings) -> Vec<Value> {
-    let Some(port) = settings.advertise.first().map(std::net::SocketAddr::port) else {
+    let Some(port) = settings.advertise.first().map(SocketAddr::port) else {
         return Vec::new();
     };
     let addresses = |ipv4: bool| -> Vec<String> {
@@ -110,12 +110,7 @@ fn endpoints(settings: &Settings) -> Vec<Value> {
             "ports": ports,
         }));
     }
-    let primary = addresses(
-        settings
-            .advertise
-            .first()
-            .is_some_and(|first| first.is_ipv4()),
-    );
+    let primary = addresses(settings.advertise.first().is_some_and(SocketAddr::is_ipv4));
     let primary: Vec<Value> = primary.iter().map(|ip| json!({ "ip": ip })).collect();
     objects.push(json!({
         "apiVersion": "v1", "kind": "Endpoints",

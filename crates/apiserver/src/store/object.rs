@@ -21,6 +21,11 @@ impl Object {
             let text = Value::String(revision.to_string());
             metadata.insert("resourceVersion".to_owned(), text);
         }
+        Object::unstamped(value, revision)
+    }
+
+    /// Encodes without touching `metadata.resourceVersion`.
+    pub(crate) fn unstamped(value: Value, revision: u64) -> Object {
         let json = Bytes::from(value.to_string());
         Object {
             value,

@@ -47,10 +47,15 @@ impl<'w> Transaction<'w> {
         self.objects
     }
 
-    /// Stores `value` under its own namespace and name with a new revision.
+    /// Stores `value` under its own namespace and name with a new revision. In a
+    /// dry run the object keeps the revision that it came with, as nobody will
+    /// ever see it at another.
     pub fn put(&mut self, resource: &str, value: Value) -> Arc<Object> {
         let revision = self.objects.revision() + 1;
-        let object = Arc::new(Object::stamped(value, revision));
+        let object = Arc::new(match self.discarded {
+            true => Object::unstamped(value, revision),
+            false => Object::stamped(value, revision),
+        });
         self.stage(resource, Arc::clone(&object), false);
         object
     }

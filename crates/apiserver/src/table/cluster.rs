@@ -23,7 +23,7 @@ pub(super) const CONFIG_MAP: Layout = Layout {
             object
                 .get(field)
                 .and_then(Value::as_object)
-                .map_or(0, |map| map.len())
+                .map_or(0, serde_json::Map::len)
         };
         let entries = count("data") + count("binaryData");
         vec![

@@ -78,7 +78,7 @@ fn sockets(object: &Value) -> Vec<String> {
 fn first_few(texts: &[String], none: &str) -> String {
     match texts.len() {
         0 => none.to_owned(),
-        ..=SHOWN => texts.join(","),
+        1..=SHOWN => texts.join(","),
         many => format!("{} + {} more...", texts[..SHOWN].join(","), many - SHOWN),
     }
 }

@@ -51,7 +51,7 @@ fn cells(event: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-fn first_of<'t, const N: usize>(texts: [&'t str; N]) -> &'t str {
+fn first_of<const N: usize>(texts: [&str; N]) -> &str {
     texts
         .into_iter()
         .find(|text| !text.is_empty())

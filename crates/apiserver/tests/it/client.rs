@@ -1,0 +1,1 @@
+//! What clients built on libraries rely on, over HTTP.
