@@ -1,0 +1,80 @@
+//! Policies: what pods may reach and what may reach them.
+//!
+//! A backend is opened in the node's network namespace, on the thread that
+//! uses it.
+
+pub mod nftables;
+
+use podway_kernel::nft;
+use podway_plan::policy::{PolicyChange, PolicyTable};
+
+/// One way to enforce policies.
+///
+/// Packets are judged after DNAT and before SNAT, by origin: what the node
+/// itself opens to its pods is never asked. What is denied is dropped.
+pub trait PolicyBackend: Send {
+    /// Makes the kernel enforce what the table says.
+    ///
+    /// With a change, writes only the change; the backend must have been given
+    /// the table as it was before. Without one, reads what the kernel holds and
+    /// mends every difference: after a start, an error, or a change by somebody
+    /// else. Either way everything is in force at once or not at all, and
+    /// nothing is opened on the way.
+    ///
+    /// # Errors
+    /// [`Error`]; then the kernel holds what it held, and the next call compares
+    /// in full whatever it is given.
+    fn sync(
+        &mut self,
+        table: &PolicyTable,
+        change: Option<&PolicyChange>,
+    ) -> Result<SyncReport, Error>;
+
+    /// Removes everything of this backend from the node, and nothing else. Every
+    /// pod is open then.
+    ///
+    /// # Errors
+    /// [`Error`]; then everything is still there.
+    fn cleanup(&mut self) -> Result<(), Error>;
+
+    /// The netlink port that the kernel's notifications name as the origin of
+    /// this backend's own changes, where it has one.
+    fn netlink_port(&self) -> Option<u32>;
+}
+
+/// What a sync did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SyncReport {
+    /// How many messages the kernel was told; 0 when it held everything.
+    pub writes: u64,
+    /// How many elements of sets and maps were added or deleted.
+    pub elements: u64,
+}
+
+/// One backend, for flags, help and status.
+#[derive(Debug, Clone, Copy)]
+pub struct BackendSpec {
+    /// Its name, as in configuration.
+    pub name: &'static str,
+    /// What it is, in half a sentence.
+    pub summary: &'static str,
+    /// Opens it in the calling thread's network namespace.
+    pub open: fn() -> Result<Box<dyn PolicyBackend>, Error>,
+}
+
+/// Every way to enforce policies that there is.
+pub const BACKENDS: &[BackendSpec] = &[nftables::SPEC];
+
+/// The backend of this name.
+#[must_use]
+pub fn backend(name: &str) -> Option<&'static BackendSpec> {
+    BACKENDS.iter().find(|spec| spec.name == name)
+}
+
+/// Why policies could not be enforced.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// nf_tables could not be read or written.
+    #[error("cannot program policies: what was in force stays in force")]
+    Nft(#[from] nft::Error),
+}

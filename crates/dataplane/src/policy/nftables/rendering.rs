@@ -1,0 +1,145 @@
+//! From rules to elements of maps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use podway_kernel::nft::{Data, Element, Part, Value, Verdict};
+use podway_model::IpFamily;
+use podway_plan::policy::{Block, Direction, Peers, PodRules, RuleSet};
+
+use super::groups::{GroupId, Groups};
+use super::layout::{self, Map};
+use super::ports::Ports;
+use super::ranges::{self, Range};
+
+/// What one pod has in the maps, and the port chains that it leads to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct PodElements {
+    pub(super) elements: BTreeSet<(Map, Element)>,
+    pub(super) chains: BTreeSet<Ports>,
+}
+
+/// A rule set with peers as groups and ranges: what every pod that has it
+/// shares.
+#[derive(Debug)]
+pub(super) struct Judgement {
+    anybody: Ports,
+    groups: BTreeMap<GroupId, Ports>,
+    ranges: BTreeMap<IpFamily, Vec<Range>>,
+}
+
+/// The judgements of one sync, by allocation of the rule set: pods share those.
+pub(super) struct Judgements<'a> {
+    groups: &'a Groups,
+    known: BTreeMap<*const RuleSet, Arc<Judgement>>,
+}
+
+impl Judgement {
+    fn of(set: &RuleSet, groups: &Groups) -> Self {
+        let mut judgement = Self {
+            anybody: Ports::default(),
+            groups: BTreeMap::new(),
+            ranges: BTreeMap::new(),
+        };
+        let mut blocks: Vec<(Block, Ports)> = Vec::new();
+        for allow in &set.allows {
+            let Peers::Some {
+                selectors,
+                blocks: of_rule,
+            } = &allow.peers
+            else {
+                judgement.anybody.allow(&allow.ports);
+                continue;
+            };
+            let meant: BTreeSet<GroupId> =
+                selectors.iter().flat_map(|s| groups.meant_by(s)).collect();
+            for group in meant {
+                let ports = judgement.groups.entry(group).or_default();
+                ports.allow(&allow.ports);
+            }
+            for block in of_rule {
+                let mut ports = Ports::default();
+                ports.allow(&allow.ports);
+                blocks.push((block.clone(), ports));
+            }
+        }
+        for family in IpFamily::ALL {
+            let ranges = ranges::disjoint(&blocks, family);
+            judgement.ranges.insert(family, ranges);
+        }
+        judgement
+    }
+}
+
+impl<'a> Judgements<'a> {
+    pub(super) const fn new(groups: &'a Groups) -> Self {
+        Self {
+            groups,
+            known: BTreeMap::new(),
+        }
+    }
+
+    fn of(&mut self, set: &Arc<RuleSet>) -> Arc<Judgement> {
+        let judgement = self
+            .known
+            .entry(Arc::as_ptr(set))
+            .or_insert_with(|| Arc::new(Judgement::of(set, self.groups)));
+        judgement.clone()
+    }
+
+    /// Everything that a pod has in the maps.
+    pub(super) fn pod(&mut self, rules: &PodRules) -> PodElements {
+        let mut pod = PodElements::default();
+        for direction in Direction::ALL {
+            let Some(set) = rules.direction(direction) else {
+                continue;
+            };
+            let judgement = self.of(set);
+            // Who allows everybody everything need not be asked.
+            if judgement.anybody == Ports::All {
+                continue;
+            }
+            for address in &rules.addresses {
+                pod.isolate(direction, *address, &judgement);
+            }
+        }
+        pod
+    }
+}
+
+impl PodElements {
+    fn isolate(&mut self, direction: Direction, address: IpAddr, judgement: &Judgement) {
+        let family = IpFamily::of(&address);
+        let chain = layout::judging(direction, family);
+        let judged = Element::new(&[address.into()]).to(Data::Verdict(Verdict::Goto(chain.into())));
+        self.elements.insert((Map::Pods(direction, family), judged));
+        for (group, ports) in &judgement.groups {
+            let key = Element::new(&[Value::Class(*group), address.into()]);
+            self.allow(Map::Peers(direction, family), key, ports);
+        }
+        for (first, last, ports) in judgement.ranges.get(&family).into_iter().flatten() {
+            let range = Part::Range((*first).into(), (*last).into());
+            let key = Element::interval(&[Part::Value(address.into()), range]);
+            self.allow(Map::Blocks(direction, family), key, ports);
+        }
+        let key = Element::new(&[address.into()]);
+        self.allow(Map::Anybody(direction, family), key, &judgement.anybody);
+    }
+
+    fn allow(&mut self, map: Map, key: Element, ports: &Ports) {
+        let Some(verdict) = ports.verdict() else {
+            return;
+        };
+        self.elements.insert((map, key.to(Data::Verdict(verdict))));
+        if matches!(ports, Ports::Some(_)) {
+            self.chains.insert(ports.clone());
+        }
+    }
+}
+
+/// The element that says which group an address is in.
+pub(super) fn member(address: IpAddr, group: GroupId) -> (Map, Element) {
+    let element = Element::new(&[address.into()]).to(Data::values(&[Value::Class(group)]));
+    (Map::Groups(IpFamily::of(&address)), element)
+}
