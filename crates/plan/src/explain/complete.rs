@@ -106,7 +106,7 @@ fn endpoint(service: &Service, pod: &Pod, family: IpFamily) -> Option<SliceEndpo
     Some(SliceEndpoint {
         address: *pod.addresses.iter().find(of_family)?,
         ready: service.publish_not_ready || (pod.ready && !pod.terminating),
-        serving: service.publish_not_ready || pod.ready,
+        serving: pod.ready,
         terminating: pod.terminating,
         node: pod.node.clone(),
         pod: Some(pod.name.clone()),

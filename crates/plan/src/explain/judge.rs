@@ -6,7 +6,7 @@ use std::sync::Arc;
 use podway_model::{ClusterState, ObjectName};
 
 use super::party::{Kind, Party};
-use super::path::{Route, Target};
+use super::path::{Journey, Target};
 use super::{EndpointAnswer, Explainer, SideAnswer, Verdict};
 use crate::policy::{self, Connection, Judgement};
 
@@ -37,22 +37,27 @@ pub(super) enum Place {
 }
 
 impl Explainer {
-    pub(super) fn judge(&self, route: &Route<'_>, target: Target, through_service: bool) -> Judged {
-        let node = match &route.from.kind {
+    pub(super) fn judge(
+        &self,
+        journey: &Journey<'_>,
+        target: Target,
+        through_service: bool,
+    ) -> Judged {
+        let node = match &journey.from.kind {
             Kind::Node(node) => Some(node.clone()),
             _ => None,
         };
         let connection = Connection {
-            source: route.source,
+            source: journey.source,
             destination: target.address.ip(),
-            protocol: route.question.protocol,
+            protocol: journey.question.protocol,
             port: target.address.port(),
             node,
             through_service,
         };
         let decision = policy::decide(&self.policies, &connection);
         Judged {
-            place: place(&self.state, route, &connection),
+            place: place(&self.state, journey, &connection),
             egress: decision.egress,
             ingress: decision.ingress,
             target,
@@ -60,7 +65,7 @@ impl Explainer {
     }
 }
 
-fn place(state: &ClusterState, route: &Route<'_>, connection: &Connection) -> Place {
+fn place(state: &ClusterState, journey: &Journey<'_>, connection: &Connection) -> Place {
     let address = connection.destination;
     if connection.source == address && !connection.through_service {
         return Place::Itself;
@@ -71,7 +76,7 @@ fn place(state: &ClusterState, route: &Route<'_>, connection: &Connection) -> Pl
         }
         Kind::Pod(pod) => Place::Pod(pod.name.clone()),
         Kind::Node(node) => Place::Node(node),
-        Kind::Service | Kind::Address => match (&route.to.kind, holder(state, address)) {
+        Kind::Service | Kind::Address => match (&journey.to.kind, holder(state, address)) {
             (Kind::Address, Some(node)) => Place::Nobody(node),
             _ => Place::Outside,
         },

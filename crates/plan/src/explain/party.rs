@@ -1,7 +1,7 @@
 //! Who a question is about: names become objects and addresses.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -62,7 +62,7 @@ impl Party {
     pub(super) fn at(state: &ClusterState, address: IpAddr) -> Self {
         let kind = match (state.pod_at(address), node_at(state, address)) {
             (Some(pod), _) => Kind::Pod(pod.clone()),
-            (None, Some(node)) => Kind::Node(node.name.clone()),
+            (None, Some(node)) => Kind::Node(node),
             (None, None) => Kind::Address,
         };
         Self {
@@ -81,7 +81,7 @@ impl Party {
 
     fn pod(state: &ClusterState, pod: &Arc<Pod>) -> Self {
         match &pod.node {
-            Some(node) if pod.host_network => Self::node(state, node.clone()),
+            Some(node) if pod.host_network => Self::node(state, node.clone()).or(&pod.addresses),
             // A finished pod keeps its addresses in its status only.
             _ => Self {
                 addresses: match pod.owns_addresses() {
@@ -91,6 +91,14 @@ impl Party {
                 kind: Kind::Pod(pod.clone()),
             },
         }
+    }
+
+    /// With these addresses if it has none: files may lack the Node object.
+    fn or(mut self, addresses: &[IpAddr]) -> Self {
+        if self.addresses.is_empty() {
+            self.addresses = addresses.to_vec();
+        }
+        self
     }
 
     /// The node that it is, or is on.
@@ -109,14 +117,27 @@ impl Party {
     }
 }
 
-/// The node that has an address: one of its status, or the one by which its own
-/// pods reach it (the first of each of its pod prefixes, on the bridge).
-fn node_at(state: &ClusterState, address: IpAddr) -> Option<&Arc<Node>> {
-    let is_gateway = |prefix: &IpNet| prefix.hosts().next() == Some(address);
-    state.node_at(address).or_else(|| {
-        let mut nodes = state.nodes();
-        nodes.find(|node| node.pod_prefixes.iter().any(is_gateway))
-    })
+/// The node that has an address: in its status, as the one by which its own pods
+/// reach it, or through a pod that uses its network.
+fn node_at(state: &ClusterState, address: IpAddr) -> Option<Arc<str>> {
+    if let Some(node) = state.node_at(address) {
+        return Some(node.name.clone());
+    }
+    let is_gateway = |node: &&Arc<Node>| node.pod_prefixes.iter().any(|p| gateway(p) == address);
+    if let Some(node) = state.nodes().find(is_gateway) {
+        return Some(node.name.clone());
+    }
+    let is_hosted =
+        |pod: &&Arc<Pod>| pod.host_network && !pod.finished && pod.addresses.contains(&address);
+    state.pods().find(is_hosted)?.node.clone()
+}
+
+/// The bridge's own address: the first of a pod prefix.
+fn gateway(prefix: &IpNet) -> IpAddr {
+    match prefix.network() {
+        IpAddr::V4(network) => Ipv4Addr::from(u32::from(network).wrapping_add(1)).into(),
+        IpAddr::V6(network) => Ipv6Addr::from(u128::from(network).wrapping_add(1)).into(),
+    }
 }
 
 /// Reads `NAMESPACE/NAME`.

@@ -1,16 +1,15 @@
-//! The way of a packet through services: which node meets it, what is matched
-//! there, and where it can go.
+//! The way of a packet: between which addresses, by which nodes, and where it
+//! can end.
 
-use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use podway_model::{ClusterState, IpFamily, ObjectName};
 
+use super::Question;
 use super::error::ExplainError;
 use super::party::{self, Kind, Party};
-use super::{Explainer, Question};
-use crate::service::{self, Decision, Destination, Outcome, Packet, ServicePlanner, Source};
+use crate::service::{self, Decision, Destination, Packet, ServicePlanner, Source};
 
 /// Where services see a packet, and as what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +31,7 @@ pub(super) struct Target {
 
 /// A connection between two addresses of one family.
 #[derive(Debug, Clone)]
-pub(super) struct Route<'q> {
+pub(super) struct Journey<'q> {
     pub(super) question: &'q Question,
     pub(super) from: Party,
     pub(super) to: Party,
@@ -51,7 +50,7 @@ pub(super) enum NoRoute {
     NoCommonFamily,
 }
 
-impl<'q> Route<'q> {
+impl<'q> Journey<'q> {
     /// Picks the addresses: the destination's first one that the source has one
     /// of the family of.
     pub(super) fn find(question: &'q Question, from: Party, to: Party) -> Result<Self, NoRoute> {
@@ -158,41 +157,5 @@ impl Target {
                 masquerade: to.masquerade,
             })
             .collect()
-    }
-}
-
-impl Explainer {
-    /// Plans the services of every node that the packet can meet, in order.
-    pub(super) fn plan_way(&mut self, route: &Route<'_>, first: Vantage) -> Vec<Vantage> {
-        let next = route.next_vantage(&first);
-        let way: Vec<Vantage> = iter::once(first).chain(next).collect();
-        for vantage in &way {
-            self.plan_services(&vantage.node);
-        }
-        way
-    }
-
-    /// The part of a planned way that the packet takes, and what services decide
-    /// at the end of it: a node whose services take the packet is the last.
-    pub(super) fn follow<'w>(
-        &self,
-        route: &Route<'_>,
-        way: &'w [Vantage],
-    ) -> (&'w [Vantage], Decision<'_>) {
-        let mut taken = 0;
-        let mut last = Decision {
-            matched: None,
-            outcome: Outcome::Pass,
-        };
-        for vantage in way {
-            taken += 1;
-            if let Some(planner) = self.services.get(&vantage.node) {
-                last = route.decide(planner, vantage);
-            }
-            if last.outcome != Outcome::Pass {
-                break;
-            }
-        }
-        (&way[..taken], last)
     }
 }

@@ -9,7 +9,7 @@ use std::fmt::Display;
 use podway_model::{IpFamily, ObjectName};
 
 use super::party::{Kind, Party};
-use super::path::{NoRoute, Route, Vantage};
+use super::path::{Journey, NoRoute, Vantage};
 use super::{Explainer, Question};
 
 /// How many names a sentence lists.
@@ -18,15 +18,15 @@ const LISTED: usize = 3;
 /// Tells an answer's steps in the order that a packet meets them.
 pub(super) struct Teller<'a> {
     explainer: &'a Explainer,
-    route: &'a Route<'a>,
+    journey: &'a Journey<'a>,
     steps: Vec<String>,
 }
 
 impl<'a> Teller<'a> {
-    pub(super) const fn new(explainer: &'a Explainer, route: &'a Route<'a>) -> Self {
+    pub(super) const fn new(explainer: &'a Explainer, journey: &'a Journey<'a>) -> Self {
         Self {
             explainer,
-            route,
+            journey,
             steps: Vec::new(),
         }
     }
@@ -41,19 +41,20 @@ impl<'a> Teller<'a> {
 
     /// Who connects, and which node meets the packet first.
     pub(super) fn sets_out(&mut self, first: &Vantage) {
-        let source = self.route.source;
-        let to = self.route.destination_text();
+        let source = self.journey.source;
+        let to = self.journey.destination_text();
         let node = named(&first.node);
-        self.say(match &self.route.from.kind {
+        self.say(match &self.journey.from.kind {
             Kind::Pod(pod) => {
                 format!(
                     "{} ({source}) connects to {to}; {node} meets the packet first.",
                     pod.name
                 )
             }
-            Kind::Node(_) => match ObjectName::parse(&self.route.question.from) {
+            Kind::Node(_) => match ObjectName::parse(&self.journey.question.from) {
                 Some(pod) => format!(
-                    "{pod} uses the network of {node} and counts as {node}, which ({source}) connects to {to}."
+                    "{pod} uses the network of {node} ({source}), and so it is {node} that connects \
+                     to {to}."
                 ),
                 None => format!("{node} itself ({source}) connects to {to}."),
             },
@@ -71,10 +72,10 @@ impl<'a> Teller<'a> {
 
     /// Who connects, as later sentences call it.
     fn client(&self) -> String {
-        match &self.route.from.kind {
+        match &self.journey.from.kind {
             Kind::Pod(pod) => pod.name.to_string(),
             Kind::Node(node) => node.to_string(),
-            Kind::Service | Kind::Address => self.route.source.to_string(),
+            Kind::Service | Kind::Address => self.journey.source.to_string(),
         }
     }
 }

@@ -206,7 +206,7 @@ fn objects_that_do_not_exist_are_named_with_what_does() {
         errors,
         [
             "no service default/wep; did you mean default/web?",
-            "no node node7; did you mean node1 or node2?",
+            "no node node7; did you mean node1 or node2 or node3?",
             "no policy x/nothing-like-it; there is x/b-egress",
             "`web-1` names no object: write NAMESPACE/NAME",
         ]

@@ -12,24 +12,27 @@ use crate::explain::path::Vantage;
 use crate::policy::{Direction, Judgement};
 
 impl Teller<'_> {
-    /// What policies make of it: at the source first, and then at the places
-    /// that it still can reach.
-    pub(in crate::explain) fn meets_policies(&mut self, last: &Vantage, judged: &[Judged]) {
-        if matches!(self.route.from.kind, Kind::Pod(_)) {
+    /// What the source's policies make of it.
+    pub(in crate::explain) fn leaves(&mut self, judged: &[Judged]) {
+        if matches!(self.journey.from.kind, Kind::Pod(_)) {
             for group in groups(judged.iter(), |one| {
                 (one.place == Place::Itself, &one.egress)
             }) {
-                self.leaves(&group);
+                self.leaves_for(&group);
             }
         }
+    }
+
+    /// What the policies of each place that it still can reach make of it.
+    pub(in crate::explain) fn arrives(&mut self, last: &Vantage, judged: &[Judged]) {
         let leaving = judged.iter().filter(|one| one.egress.is_allowed());
         for group in groups(leaving, |one| (kind(&one.place), &one.ingress)) {
-            self.arrives(&group);
+            self.arrives_at(&group);
         }
         self.is_seen_elsewhere(last, judged);
     }
 
-    fn leaves(&mut self, group: &[&Judged]) {
+    fn leaves_for(&mut self, group: &[&Judged]) {
         let client = self.client();
         let to = places(group);
         if group[0].place == Place::Itself {
@@ -52,7 +55,7 @@ impl Teller<'_> {
         });
     }
 
-    fn arrives(&mut self, group: &[&Judged]) {
+    fn arrives_at(&mut self, group: &[&Judged]) {
         let client = self.client();
         let to = places(group);
         self.say(match (&group[0].place, &group[0].ingress) {
@@ -101,7 +104,7 @@ impl Teller<'_> {
             return;
         }
         let pods = list(&elsewhere.into_iter().collect::<Vec<_>>());
-        let (node, source) = (named(&last.node), self.route.source);
+        let (node, source) = (named(&last.node), self.journey.source);
         self.say(format!(
             "Beware: {pods} is on another node, where the packet arrives with an address of {node} \
              and not with {source}; a rule there must allow that one too."

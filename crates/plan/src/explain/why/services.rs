@@ -1,39 +1,55 @@
 //! What services make of a packet.
 
+use std::slice;
+
 use podway_model::{Service, TrafficPolicy};
 
 use super::{LISTED, Teller, list, named};
+use crate::explain::judge::Judged;
 use crate::explain::path::Vantage;
 use crate::service::{
     Decision, Destination, DropReason, Frontend, FrontendKind, Outcome, Reach, Route, Verdict,
 };
 
 impl Teller<'_> {
-    /// What the services of the nodes on the way make of the packet.
-    pub(in crate::explain) fn meets_services(&mut self, way: &[Vantage], decision: &Decision<'_>) {
-        let Some((last, passed)) = way.split_last() else {
-            return;
-        };
-        for vantage in passed {
-            let node = named(&vantage.node);
-            let next = named(&last.node);
-            self.say(format!(
-                "No service of {node} takes it: it goes on to {next}, for which it comes from elsewhere."
-            ));
-        }
+    /// What the services of a node make of the packet.
+    pub(in crate::explain) fn meets_services(
+        &mut self,
+        vantage: &Vantage,
+        decision: &Decision<'_>,
+    ) {
         match (&decision.matched, &decision.outcome) {
             (Some((frontend, route)), outcome) => {
-                self.matches(last, frontend, route);
-                self.is_served(last, route, outcome);
+                self.matches(vantage, frontend, route);
+                self.is_served(vantage, route, outcome);
             }
-            (None, Outcome::Reject(_)) => self.misses_port(last),
+            (None, Outcome::Reject(_)) => self.misses_port(vantage),
             (None, _) => {
-                let node = named(&last.node);
+                let node = named(&vantage.node);
                 self.say(format!(
                     "No service of {node} takes it: it goes where it was sent."
                 ));
             }
         }
+    }
+
+    /// The services of the first node let the packet pass, and so do the
+    /// source's policies: the next node is the one that it is addressed to.
+    pub(in crate::explain) fn goes_on(
+        &mut self,
+        first: &Vantage,
+        leaving: &Judged,
+        next: &Vantage,
+    ) {
+        let node = named(&first.node);
+        self.say(format!(
+            "No service of {node} takes it: it goes where it was sent."
+        ));
+        self.leaves(slice::from_ref(leaving));
+        let next = named(&next.node);
+        self.say(format!(
+            "It arrives at {next}, for which it comes from elsewhere."
+        ));
     }
 
     fn matches(&mut self, vantage: &Vantage, frontend: &Frontend, route: &Route) {
@@ -74,7 +90,7 @@ impl Teller<'_> {
                 ));
             }
             Outcome::Drop(DropReason::SourceRange) => {
-                let source = self.route.source;
+                let source = self.journey.source;
                 let ranges = list(route.allow_from.as_deref().unwrap_or_default());
                 self.say(format!(
                     "loadBalancerSourceRanges admits {ranges}, and {source} is not in there: \
@@ -135,7 +151,7 @@ impl Teller<'_> {
 
     fn changes_source(&mut self, vantage: &Vantage, endpoints: &[Destination<'_>]) {
         let node = named(&vantage.node);
-        let source = self.route.source;
+        let source = self.journey.source;
         let masqueraded = endpoints.iter().filter(|e| e.masquerade).count();
         if masqueraded == 0 {
             self.say(format!("The source stays {source}."));
@@ -157,7 +173,7 @@ impl Teller<'_> {
 
     fn misses_port(&mut self, vantage: &Vantage) {
         let node = named(&vantage.node);
-        let address = self.route.destination.ip();
+        let address = self.journey.destination.ip();
         let mut services = self.explainer.state.services();
         let owner = services.find(|service| service.cluster_ips.contains(&address));
         let whose = owner.map_or_else(
@@ -170,7 +186,7 @@ impl Teller<'_> {
                 format!("service {}, whose ports are {}", service.name, list(&ports))
             },
         );
-        let (port, protocol) = (self.route.question.port, self.route.question.protocol);
+        let (port, protocol) = (self.journey.question.port, self.journey.question.protocol);
         self.say(format!(
             "{address} is the cluster IP of {whose}: {node} refuses a connection to \
              {port}/{protocol}."

@@ -101,6 +101,12 @@ fn pods() -> Vec<Pod> {
             addresses: vec![ip("172.16.0.11")],
             ..pod("x/host", 1, 12, "host")
         },
+        // On a node of which the files have no object.
+        Pod {
+            host_network: true,
+            addresses: vec![ip("172.16.0.13")],
+            ..pod("x/host-3", 3, 12, "host")
+        },
     ]
 }
 
