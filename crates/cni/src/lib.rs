@@ -7,7 +7,31 @@
 
 #![forbid(unsafe_code)]
 
+mod add;
 pub mod agent_protocol;
+mod bridge;
+mod config;
 mod conflist;
+mod del;
+mod environment;
+mod error;
+mod interface;
+mod ipam;
+mod plugin;
+mod result;
+mod version;
 
 pub use conflist::{BRIDGE, Conflist};
+pub use environment::Variables;
+pub use error::{EnvironmentError, Error};
+pub use plugin::{Outcome, run};
+
+/// What the program is, for a person who calls it by hand.
+#[must_use]
+pub fn about() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let protocols = version::list();
+    format!(
+        "podway-cni {version}: CNI plugin of Podway\nCNI protocol versions supported: {protocols}"
+    )
+}

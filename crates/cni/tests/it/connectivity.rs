@@ -1,0 +1,187 @@
+//! Packets between pods, and between pods and their node.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use podway_kernel::netns::NetNs;
+use podway_kernel::route::{Neighbour, Route, Rtnetlink};
+use podway_kernel::sysctl;
+
+use crate::node::{Node, Pod};
+
+const PORT: u16 = 80;
+const LIMIT: Duration = Duration::from_secs(5);
+/// For connections that must not come about; a working one takes microseconds.
+const NEVER: Duration = Duration::from_millis(700);
+
+/// Listens in a namespace on every address and answers each connection with
+/// the address of the client.
+fn serve(namespace: &NetNs) {
+    let listener = namespace
+        .run(|| TcpListener::bind(("::", PORT)).unwrap())
+        .unwrap();
+    thread::spawn(move || {
+        while let Ok((mut stream, client)) = listener.accept() {
+            let _ = write!(stream, "{}", client.ip().to_canonical());
+        }
+    });
+}
+
+/// Connects from a namespace and returns what the server says.
+fn connect(from: &NetNs, to: IpAddr, limit: Duration) -> std::io::Result<String> {
+    from.run(|| {
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(to, PORT), limit)?;
+        stream.set_read_timeout(Some(limit))?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    })
+    .unwrap()
+}
+
+fn attached(node: &Node, container: &str) -> (Pod, Vec<IpAddr>) {
+    let pod = node.pod(container);
+    let addresses = node.add(&pod, &node.config()).addresses();
+    (pod, addresses)
+}
+
+#[test]
+fn pods_talk_through_the_node_in_both_families_at_once() {
+    let node = Node::new();
+    let (server, addresses) = attached(&node, "server");
+    serve(&server.namespace);
+    let client = node.pod("client");
+    let added = node.add(&client, &node.config());
+    // Nothing waits between ADD and the first connection.
+    for (to, from) in addresses.iter().zip(added.addresses()) {
+        let seen = connect(&client.namespace, *to, LIMIT);
+        let seen = seen.unwrap_or_else(|error| panic!("{from} -> {to}: {error}"));
+        assert_eq!(seen, from.to_string(), "the source is the pod's address");
+    }
+    for to in &addresses {
+        connect(&node.namespace, *to, LIMIT)
+            .unwrap_or_else(|error| panic!("node -> {to}: {error}"));
+    }
+    serve(&node.namespace);
+    for gateway in ["10.244.1.1", "fd00:10:244:1::1"] {
+        let gateway = gateway.parse().unwrap();
+        connect(&client.namespace, gateway, LIMIT).unwrap();
+    }
+}
+
+#[test]
+fn ipv6_addresses_are_not_tentative_when_add_returns() {
+    let node = Node::new();
+    let (pod, _) = attached(&node, "c1");
+    // Flags in hexadecimal, 40 is IFA_F_TENTATIVE.
+    let text = std::fs::read_to_string;
+    let states = pod
+        .namespace
+        .run(|| text("/proc/thread-self/net/if_inet6").unwrap());
+    let states = states.unwrap();
+    let own: Vec<&str> = states
+        .lines()
+        .filter(|line| line.ends_with("eth0"))
+        .collect();
+    assert_eq!(own.len(), 2, "global and link-local: {states}");
+    for line in own {
+        let flags = line.split_whitespace().nth(4).unwrap();
+        let flags = u32::from_str_radix(flags, 16).unwrap();
+        assert_eq!(flags & 0x40, 0, "tentative: {line}");
+    }
+}
+
+#[test]
+fn pods_cannot_pass_the_node_by() {
+    let node = Node::new();
+    let (server, addresses) = attached(&node, "server");
+    serve(&server.namespace);
+    let (client, _) = attached(&node, "client");
+    let mut inside = Rtnetlink::open_in(&client.namespace).unwrap();
+    let link = inside.link("eth0").unwrap().unwrap().index;
+    let mut theirs = Rtnetlink::open_in(&server.namespace).unwrap();
+    let mac = theirs.link("eth0").unwrap().unwrap().mac.unwrap();
+    for address in addresses {
+        // A pod that sends to the other's Ethernet address on its own account.
+        let direct = Route::new(IpNet::from(address)).dev(link).scope_link();
+        let neighbour = Neighbour { link, address, mac };
+        inside.replace_neighbour(&neighbour).unwrap();
+        inside.add_route(&direct).unwrap();
+        let seen = connect(&client.namespace, address, NEVER);
+        assert!(seen.is_err(), "{address} answered on layer 2: {seen:?}");
+        inside.delete_route(&direct).unwrap();
+        connect(&client.namespace, address, LIMIT).unwrap();
+    }
+}
+
+#[test]
+fn the_node_sends_no_redirects_and_pods_take_none() {
+    let node = Node::new();
+    let (pod, _) = attached(&node, "c1");
+    let read = |keys: &[&str]| -> Vec<String> {
+        keys.iter().map(|key| sysctl::read(key).unwrap()).collect()
+    };
+    let on_node = [
+        "net/ipv4/conf/all/send_redirects",
+        "net/ipv4/conf/podway0/send_redirects",
+        "net/ipv6/conf/podway0/accept_ra",
+    ];
+    let in_pod = [
+        "net/ipv4/conf/all/accept_redirects",
+        "net/ipv4/conf/eth0/accept_redirects",
+        "net/ipv6/conf/eth0/accept_redirects",
+        "net/ipv6/conf/eth0/accept_ra",
+        "net/ipv6/conf/eth0/accept_dad",
+    ];
+    assert_eq!(node.namespace.run(|| read(&on_node)).unwrap(), ["0"; 3]);
+    assert_eq!(pod.namespace.run(|| read(&in_pod)).unwrap(), ["0"; 5]);
+}
+
+#[test]
+fn one_family_alone_works() {
+    for (prefix, gateway) in [("10.9.0.0/24", "10.9.0.1"), ("fd09::/64", "fd09::1")] {
+        let node = Node::new();
+        let mut config = node.config();
+        config["podCIDRs"] = serde_json::json!([prefix]);
+        let pod = node.pod("c1");
+        assert_eq!(node.add(&pod, &config).addresses().len(), 1);
+        serve(&node.namespace);
+        connect(&pod.namespace, gateway.parse().unwrap(), LIMIT)
+            .unwrap_or_else(|error| panic!("{gateway}: {error}"));
+    }
+}
+
+#[test]
+fn fifty_at_once_all_work_and_all_go() {
+    let node = Node::new();
+    let config = node.config();
+    let pods: Vec<Pod> = (0..50).map(|n| node.pod(&format!("c{n}"))).collect();
+    let results: Vec<Vec<IpAddr>> = thread::scope(|scope| {
+        let calls: Vec<_> = pods
+            .iter()
+            .map(|pod| scope.spawn(|| node.add(pod, &config).addresses()))
+            .collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    let mut all: Vec<IpAddr> = results.iter().flatten().copied().collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 100, "two addresses each, none twice");
+    for (pod, addresses) in pods.iter().zip(&results).skip(1) {
+        serve(&pod.namespace);
+        for address in addresses {
+            connect(&pods[0].namespace, *address, LIMIT)
+                .unwrap_or_else(|error| panic!("{address}: {error}"));
+        }
+    }
+    thread::scope(|scope| {
+        for pod in &pods {
+            scope.spawn(|| node.del(pod, &config).silent());
+        }
+    });
+    assert_eq!(node.links(), ["lo", "podway0"]);
+    assert_eq!(node.leased(), Vec::<String>::new());
+}

@@ -1,0 +1,254 @@
+//! Every failure: the code, the words, and nothing left behind.
+
+use podway_kernel::route::{NewLink, Rtnetlink, VethPeer};
+use serde_json::{Value, json};
+
+use crate::node::{Node, agent};
+
+#[test]
+fn a_wrong_environment_is_code_4() {
+    let node = Node::new();
+    let config = node.config().to_string();
+    let full = [
+        ("CNI_COMMAND", "ADD"),
+        ("CNI_CONTAINERID", "c1"),
+        ("CNI_NETNS", "/proc/self/ns/net"),
+        ("CNI_IFNAME", "eth0"),
+    ];
+    let cases: [(&str, &str, &str); 12] = [
+        ("CNI_COMMAND", "CHECK", "unknown CNI_COMMAND: CHECK"),
+        ("CNI_COMMAND", "GC", "unknown CNI_COMMAND: GC"),
+        ("CNI_COMMAND", "STATUS", "unknown CNI_COMMAND: STATUS"),
+        ("CNI_COMMAND", "add", "unknown CNI_COMMAND: add"),
+        (
+            "CNI_CONTAINERID",
+            "",
+            "required env variables [CNI_CONTAINERID] missing",
+        ),
+        ("CNI_CONTAINERID", "../c1", "invalid CNI_CONTAINERID"),
+        (
+            "CNI_NETNS",
+            "",
+            "required env variables [CNI_NETNS] missing",
+        ),
+        (
+            "CNI_IFNAME",
+            "",
+            "required env variables [CNI_IFNAME] missing",
+        ),
+        ("CNI_IFNAME", "sixteen-bytes-lo", "longer than 15 bytes"),
+        ("CNI_IFNAME", "a/b", "slash"),
+        ("CNI_ARGS", "NOT_KNOWN=1", "unknown key"),
+        ("CNI_ARGS", "IgnoreUnknown", "KEY=VALUE"),
+    ];
+    for (name, value, words) in cases {
+        let mut variables = full.to_vec();
+        variables.retain(|(key, _)| *key != name);
+        variables.push((name, value));
+        let error = node.call(&variables, &config).error();
+        assert_eq!(error["code"], 4, "{name}={value}: {error:#}");
+        let message = error["msg"].as_str().unwrap();
+        assert!(message.contains(words), "{name}={value}: {message}");
+    }
+}
+
+#[test]
+fn a_wrong_configuration_has_its_code_and_leaves_nothing() {
+    let node = Node::new();
+    let pod = node.pod("c1");
+    let cases: [(&str, Value, u32, &str); 18] = [
+        ("cniVersion", json!("0.2.0"), 1, "supported are 0.3.1"),
+        ("cniVersion", json!("9.9.9"), 1, "9.9.9"),
+        ("cniVersion", Value::Null, 6, "decode"),
+        ("surprise", json!({"a": 1}), 2, r#"surprise = {"a":1}"#),
+        ("ipam", json!({"type": "host-local"}), 2, "ipam"),
+        ("name", json!(""), 7, "name"),
+        ("name", json!("../../etc"), 7, "name"),
+        ("bridge", json!("a/b"), 7, "bridge"),
+        ("mtu", json!(1200), 7, "1280 (IPv6)"),
+        ("mtu", json!(70000), 7, "65535"),
+        ("mtu", json!("1450"), 6, "decode"),
+        ("mtu", json!(-1), 6, "decode"),
+        ("podCIDRs", json!([]), 7, "podCIDRs"),
+        ("podCIDRs", json!(["10.0.0.0/33"]), 6, "decode"),
+        (
+            "podCIDRs",
+            json!(["10.0.0.0/31"]),
+            7,
+            "no room for a gateway and a pod",
+        ),
+        (
+            "podCIDRs",
+            json!(["10.0.0.0/24", "10.1.0.0/24"]),
+            7,
+            "second one of its family",
+        ),
+        (
+            "prevResult",
+            json!({"cniVersion": "1.1.0"}),
+            7,
+            "first plugin",
+        ),
+        ("dataDir", json!("/dev/null/state"), 5, "cannot create"),
+    ];
+    for (key, value, code, words) in cases {
+        let mut config = node.config();
+        config[key] = value;
+        let error = node.add(&pod, &config).error();
+        let text = format!("{} {}", error["msg"], error["details"]).replace("\\\"", "\"");
+        assert_eq!(error["code"], code, "{key}: {error:#}");
+        assert!(text.contains(words), "{key}: {error:#}");
+    }
+    for input in ["", "{", "[]", "null"] {
+        let netns = pod.namespace.path().display().to_string();
+        let variables = [
+            ("CNI_COMMAND", "ADD"),
+            ("CNI_CONTAINERID", "c1"),
+            ("CNI_NETNS", &netns),
+            ("CNI_IFNAME", "eth0"),
+        ];
+        let error = node.call(&variables, input).error();
+        assert_eq!(error["code"], 6, "{input:?}: {error:#}");
+        assert_eq!(error["cniVersion"], "1.1.0", "{input:?}");
+    }
+    assert_eq!(node.leased(), Vec::<String>::new());
+    let links = node.links();
+    assert!(
+        links
+            .iter()
+            .all(|name| ["lo", "podway0"].contains(&name.as_str())),
+        "{links:?}"
+    );
+}
+
+#[test]
+fn a_namespace_that_is_none_is_code_8() {
+    let node = Node::new();
+    std::fs::write(node.folder.join("file"), "").unwrap();
+    let file = node.folder.join("file").display().to_string();
+    for (netns, words) in [
+        ("/run/netns/podway-test-not-there", "does not exist"),
+        (&file, "not a network namespace"),
+        ("/proc/self/ns/net", "the plugin runs in"),
+    ] {
+        let variables = [
+            ("CNI_COMMAND", "ADD"),
+            ("CNI_CONTAINERID", "c1"),
+            ("CNI_NETNS", netns),
+            ("CNI_IFNAME", "eth0"),
+        ];
+        let error = node.call(&variables, &node.config().to_string()).error();
+        assert_eq!(error["code"], 8, "{netns}: {error:#}");
+        assert!(error["msg"].as_str().unwrap().contains(words), "{error:#}");
+    }
+    assert_eq!(node.links(), ["lo"]);
+}
+
+#[test]
+fn an_interface_that_is_there_already_is_refused_and_kept() {
+    let node = Node::new();
+    let pod = node.pod("c1");
+    let mut inside = Rtnetlink::open_in(&pod.namespace).unwrap();
+    let foreign = NewLink::veth("eth0", VethPeer::new("other"));
+    let index = inside.create_link(&foreign).unwrap();
+    let error = node.add(&pod, &node.config()).error();
+    assert_eq!(error["code"], 100, "{error:#}");
+    let message = error["msg"].as_str().unwrap();
+    assert!(
+        message.contains("interface eth0 exists already in"),
+        "{message}"
+    );
+    assert!(
+        inside.link_at(index).unwrap().is_some(),
+        "the foreign one stays"
+    );
+    assert_eq!(node.links(), ["lo", "podway0"]);
+    assert_eq!(node.leased(), Vec::<String>::new());
+}
+
+#[test]
+fn a_second_add_is_refused_and_the_first_keeps_working() {
+    let node = Node::new();
+    let pod = node.pod("c1");
+    node.add(&pod, &node.config()).result();
+    let (links, leased) = (node.links(), node.leased());
+    let error = node.add(&pod, &node.config()).error();
+    assert_eq!(error["code"], 100, "{error:#}");
+    assert_eq!((node.links(), node.leased()), (links, leased));
+}
+
+#[test]
+fn something_else_with_the_bridges_name_is_refused_and_kept() {
+    let node = Node::new();
+    let mut socket = Rtnetlink::open_in(&node.namespace).unwrap();
+    let foreign = NewLink::veth("podway0", VethPeer::new("other"));
+    socket.create_link(&foreign).unwrap();
+    let error = node.add(&node.pod("c1"), &node.config()).error();
+    assert_eq!(error["code"], 7, "{error:#}");
+    assert!(
+        error["msg"].as_str().unwrap().contains("is no bridge"),
+        "{error:#}"
+    );
+    let mut links = node.links();
+    links.sort();
+    assert_eq!(links, ["lo", "other", "podway0"]);
+    assert_eq!(node.leased(), Vec::<String>::new());
+}
+
+#[test]
+fn a_full_range_is_code_11_and_a_del_makes_room() {
+    let node = Node::new();
+    let mut config = node.config();
+    config["podCIDRs"] = json!(["10.244.1.0/30", "fd00:10:244:1::/64"]);
+    let (first, second) = (node.pod("c1"), node.pod("c2"));
+    node.add(&first, &config).result();
+    let (links, leased) = (node.links(), node.leased());
+    let error = node.add(&second, &config).error();
+    assert_eq!(error["code"], 11, "{error:#}");
+    let message = error["msg"].as_str().unwrap();
+    assert!(
+        message.starts_with("no address left in 10.244.1.0/30"),
+        "{message}"
+    );
+    assert_eq!((node.links(), node.leased()), (links, leased));
+    node.del(&first, &config).silent();
+    node.add(&second, &config).result();
+}
+
+#[test]
+fn a_pod_that_no_agent_vouches_for_gets_nothing() {
+    let node = Node::new();
+    let refusing = node.folder.join("refusing.sock");
+    let babbling = node.folder.join("babbling.sock");
+    let _requests = (
+        agent(
+            &refusing,
+            r#"{"error":{"message":"pod x/c1 is not known"}}"#,
+        ),
+        agent(&babbling, "hello"),
+    );
+    // Bound, but nobody answers.
+    let silent = node.folder.join("silent.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&silent).unwrap();
+    let absent = node.folder.join("absent.sock");
+    let pod = node.pod("c1");
+    for (socket, words) in [
+        (&refusing, "pod x/c1 is not known"),
+        (&babbling, "hello"),
+        (&silent, "no answer within"),
+        (&absent, "is it running?"),
+    ] {
+        let mut config = node.config();
+        config["agentSocket"] = json!(socket);
+        config["policyWaitSeconds"] = json!(1);
+        let error = node.add(&pod, &config).error();
+        assert_eq!(error["code"], 11, "{error:#}");
+        assert!(error["msg"].as_str().unwrap().contains("x/c1"), "{error:#}");
+        let details = error["details"].as_str().unwrap();
+        assert!(details.contains(words), "{details}");
+        assert_eq!(node.links(), ["lo", "podway0"]);
+        assert_eq!(node.leased(), Vec::<String>::new());
+        let mut inside = Rtnetlink::open_in(&pod.namespace).unwrap();
+        assert_eq!(inside.link("eth0").unwrap(), None);
+    }
+}

@@ -1,0 +1,12 @@
+//! The plugin's program, run as a container runtime runs it, in namespaces of
+//! the test's own. Needs root.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says why by panicking"
+)]
+
+mod connectivity;
+mod failures;
+mod node;
+mod protocol;
