@@ -56,7 +56,7 @@ fn a_missing_colon_and_doubled_dashes_are_found_in_one_go() {
 #[test]
 fn escaped_dashes_are_found_in_one_go() {
     let path = data("httpd-egress.broken.yaml");
-    let mistakes = manifest::read(&[path.clone()]).unwrap_err();
+    let mistakes = manifest::read(std::slice::from_ref(&path)).unwrap_err();
     let dashes = "`\\-` does not begin an item of a list, `-` does";
     assert_eq!(
         listed(&mistakes),
