@@ -2,5 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod masquerade;
+pub mod names;
 pub mod overlay;
 pub mod policy;
+pub mod service;

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "system calls; every block says why it is sound")]
 
+pub mod conntrack;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

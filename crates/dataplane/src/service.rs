@@ -1,0 +1,131 @@
+//! Services: how a packet to a frontend reaches an endpoint.
+//!
+//! A backend compiles the [`ServiceTable`] to what its part of the kernel
+//! understands. The table holds verdicts, so a backend contains no rule of
+//! Kubernetes.
+
+pub mod nftables;
+
+use std::fmt;
+
+use ipnet::IpNet;
+use podway_kernel::{conntrack, nft};
+use podway_plan::service::{ServiceChange, ServiceTable};
+
+/// One way to serve services.
+pub trait ServiceBackend: Send {
+    /// Makes the kernel hold what the table says.
+    ///
+    /// With a change, writes only the change; the kernel must hold the table
+    /// before it. Without one, reads what the kernel holds and mends every
+    /// difference: after a start, an error, or a change by somebody else.
+    ///
+    /// # Errors
+    /// [`Error`]; then the kernel holds what it held before, and the next call
+    /// does a full comparison whatever it is given.
+    fn sync(
+        &mut self,
+        table: &ServiceTable,
+        change: Option<&ServiceChange>,
+    ) -> Result<SyncReport, Error>;
+
+    /// Takes other settings. The next sync is a full comparison.
+    fn configure(&mut self, settings: ServiceSettings);
+
+    /// Removes everything of this backend from the node, and nothing else.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    fn cleanup(&mut self) -> Result<(), Error>;
+}
+
+/// What a backend needs to know of its node. Whether to masquerade is in the
+/// table's verdicts; here is only how to tell who a packet is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceSettings {
+    /// Sources in these prefixes are pods of this node (`spec.podCIDRs`).
+    pub pod_prefixes: Vec<IpNet>,
+    /// Which of the node's addresses serve node ports; a family without a
+    /// prefix: all of them, loopback excepted.
+    pub node_port_prefixes: Vec<IpNet>,
+    /// How many clients of each family can be kept at their endpoints by
+    /// session affinity. Further ones are served, and forgotten.
+    pub affinity_clients: u32,
+}
+
+/// What a sync did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SyncReport {
+    /// What was written. Nothing where the kernel held everything.
+    pub written: nft::Written,
+    /// Whether the kernel was read and compared.
+    pub full: bool,
+    /// UDP flows that were ended because they led to endpoints that are gone.
+    pub stale_flows: u64,
+}
+
+/// One backend, for flags, help and status.
+#[derive(Debug, Clone, Copy)]
+pub struct BackendSpec {
+    /// Its name, as in `--proxy-mode`.
+    pub name: &'static str,
+    /// What it is, in half a sentence.
+    pub summary: &'static str,
+    /// Whether the kernel can do it; the error names what is missing.
+    pub probe: fn() -> Result<(), Error>,
+    /// Opens it in the calling thread's network namespace.
+    pub open: fn(ServiceSettings) -> Result<Box<dyn ServiceBackend>, Error>,
+    /// What it would have in the kernel for a table, as text.
+    pub render_text: fn(&ServiceTable, &ServiceSettings) -> String,
+}
+
+/// Every service backend that there is.
+pub const BACKENDS: &[BackendSpec] = &[nftables::SPEC];
+
+/// The backend of a name.
+#[must_use]
+pub fn backend(name: &str) -> Option<&'static BackendSpec> {
+    BACKENDS.iter().find(|spec| spec.name == name)
+}
+
+/// Why services are not in force.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel lacks something that the backend is made of.
+    #[error("services: the kernel cannot do mode {backend} (see docs/backends/{backend}.md)")]
+    Missing {
+        /// The backend.
+        backend: &'static str,
+        /// What it refused.
+        #[source]
+        source: nft::Error,
+    },
+    /// Rules could not be read or written.
+    #[error("services: the rules of mode nftables are not in force")]
+    Nftables(#[from] nft::Error),
+    /// Stale flows could not be ended; the rules are in force.
+    #[error("services: UDP flows to endpoints that are gone could not be ended")]
+    Conntrack(#[from] conntrack::Error),
+}
+
+impl Default for ServiceSettings {
+    /// No pods known, every address serves node ports, 65,536 clients.
+    fn default() -> Self {
+        Self {
+            pod_prefixes: Vec::new(),
+            node_port_prefixes: Vec::new(),
+            affinity_clients: 65_536,
+        }
+    }
+}
+
+impl fmt::Display for SyncReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.full { "full" } else { "change" };
+        write!(
+            f,
+            "{kind}: {} elements in {} messages, {} stale flows",
+            self.written.elements, self.written.messages, self.stale_flows
+        )
+    }
+}
