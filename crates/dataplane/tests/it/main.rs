@@ -1,0 +1,4 @@
+//! The translations: against fakes, and against the real kernel as root, each
+//! test in network namespaces of its own.
+
+mod policy;

@@ -1,0 +1,55 @@
+//! Policies in nf_tables: what is written, and what it does to packets.
+
+mod golden;
+mod packets;
+mod wire;
+mod writes;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use podway_kernel::netns::NetNs;
+use podway_plan::policy::{Changed, PolicyChange, PolicyPlanner, PolicyTable};
+use podway_testkit::policy_scenario::{PolicyCase, parse};
+
+/// The cases that `plan` decides, for other judges.
+fn cases() -> Vec<PolicyCase> {
+    let text = include_str!("../../../plan/tests/it/policy/cases.txt");
+    parse("cases.txt", text)
+}
+
+/// The table of all nodes at once, so that one kernel judges both sides.
+fn table(case: &PolicyCase) -> PolicyTable {
+    PolicyPlanner::plan(None, &case.state).table().clone()
+}
+
+/// What leads from one table to another.
+fn change(before: &PolicyTable, after: &PolicyTable) -> PolicyChange {
+    fn changed<K: Ord + Clone, V: PartialEq>(
+        before: &BTreeMap<K, Arc<V>>,
+        after: &BTreeMap<K, Arc<V>>,
+    ) -> BTreeMap<K, Changed<V>> {
+        let keys = before.keys().chain(after.keys());
+        keys.filter(|key| before.get(key) != after.get(key))
+            .map(|key| {
+                let changed = Changed {
+                    before: before.get(key).cloned(),
+                    after: after.get(key).cloned(),
+                };
+                (key.clone(), changed)
+            })
+            .collect()
+    }
+    PolicyChange {
+        pods: changed(&before.pods, &after.pods),
+        peers: changed(&before.peers, &after.peers),
+    }
+}
+
+/// A network namespace of the test's own.
+///
+/// # Panics
+/// Without root: a test that could not run must not be green.
+fn namespace() -> NetNs {
+    NetNs::anonymous().expect("tests with packets need root (CAP_SYS_ADMIN, CAP_NET_ADMIN)")
+}
