@@ -9,7 +9,8 @@ use podway_model::ClusterState;
 pub struct MasqueradeTable {
     /// This node's pods.
     pub pods: BTreeSet<IpNet>,
-    /// Every node's pods: between them no address is changed.
+    /// Every node's pods: between them no address is changed. None contains
+    /// another.
     pub cluster: BTreeSet<IpNet>,
 }
 
@@ -20,15 +21,24 @@ pub fn plan_masquerade(state: &ClusterState, own: &str) -> MasqueradeTable {
     let Some(own) = state.node(own) else {
         return MasqueradeTable::default();
     };
-    let all: Vec<IpNet> = state
-        .nodes()
-        .flat_map(|node| &node.pod_prefixes)
-        .map(IpNet::trunc)
-        .collect();
     MasqueradeTable {
         pods: own.pod_prefixes.iter().map(IpNet::trunc).collect(),
-        // Overlapping podCIDRs are a mistake that must not make the kernel
-        // refuse the set: merged, they are one interval.
-        cluster: IpNet::aggregate(&all).into_iter().collect(),
+        cluster: outermost(state.nodes().flat_map(|node| &node.pod_prefixes)),
     }
+}
+
+/// The prefixes that are in no other. Overlapping podCIDRs are a mistake that
+/// must not make the kernel refuse the set; neighbouring ones stay apart, so
+/// that one node more is one element more.
+fn outermost<'a>(prefixes: impl Iterator<Item = &'a IpNet>) -> BTreeSet<IpNet> {
+    // In this order a prefix comes before all that it contains.
+    let sorted: BTreeSet<IpNet> = prefixes.map(IpNet::trunc).collect();
+    let mut outermost: BTreeSet<IpNet> = BTreeSet::new();
+    for prefix in sorted {
+        let inside = outermost.last().is_some_and(|last| last.contains(&prefix));
+        if !inside {
+            outermost.insert(prefix);
+        }
+    }
+    outermost
 }

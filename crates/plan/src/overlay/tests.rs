@@ -424,7 +424,7 @@ fn pods_are_masqueraded_only_towards_what_is_no_pod() {
         ])
         .into_iter()
         .collect(),
-        "overlaps are merged"
+        "what is in another is left out"
     );
     assert_eq!(
         plan_masquerade(&cluster([]), "node1"),
