@@ -1,13 +1,98 @@
 //! The features of a node: each a planner and a backend.
 
+mod masquerade;
 mod overlay;
+mod policies;
+mod services;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::status::Writes;
+use podway_dataplane as dataplane;
 
-pub(crate) use overlay::Overlay;
+use crate::config::Configuration;
+use crate::error::Error;
+use crate::feature::Feature;
+use crate::status::Writes;
+use masquerade::Masquerade;
+use overlay::Overlay;
+use policies::Policies;
+use services::Services;
+
+/// The features that a configuration switches on.
+#[derive(Default)]
+pub(crate) struct Features {
+    /// In the order in which they are written: what closes before what opens.
+    pub(crate) all: Vec<Box<dyn Feature>>,
+    /// The netlink ports by which notifications name our own changes, as far as
+    /// the backends say.
+    pub(crate) ports: Vec<u32>,
+}
+
+impl Features {
+    /// Opens them in the calling thread's network namespace.
+    pub(crate) fn open(
+        config: &Configuration,
+        node: &Arc<str>,
+        counters: &Counters,
+    ) -> Result<Self, Error> {
+        let mut features = Self::default();
+        if config.policies.enabled {
+            let spec = known(
+                "policies",
+                dataplane::policy::backend(&config.policies.backend),
+            )?;
+            let policies =
+                Policies::open(spec, node.clone(), counters.clone()).map_err(failed("policies"))?;
+            features.ports.extend(policies.netlink_port());
+            features.all.push(Box::new(policies));
+        }
+        if config.services.enabled {
+            let spec = known(
+                "services",
+                dataplane::service::backend(&config.services.mode),
+            )?;
+            let services = Services::open(spec, &config.services, node.clone(), counters.clone())
+                .map_err(failed("services"))?;
+            features.all.push(Box::new(services));
+        }
+        if config.pods.enabled && config.pods.masquerade {
+            let masquerade =
+                Masquerade::open(node.clone(), counters.clone()).map_err(failed("pods"))?;
+            features.ports.extend(masquerade.netlink_port());
+            features.all.push(Box::new(masquerade));
+        }
+        if config.overlay.enabled {
+            let spec = known(
+                "overlay",
+                dataplane::overlay::backend(&config.overlay.backend),
+            )?;
+            let vni = config.overlay.vni;
+            let overlay = Overlay::open(spec, vni, node.clone(), counters.clone())
+                .map_err(failed("overlay"))?;
+            features.all.push(Box::new(overlay));
+        }
+        Ok(features)
+    }
+}
+
+/// The configuration was checked against the same list.
+fn known<T>(feature: &'static str, spec: Option<T>) -> Result<T, Error> {
+    spec.ok_or_else(|| Error::Open {
+        feature,
+        source: "no backend of this name".into(),
+    })
+}
+
+fn failed<E>(feature: &'static str) -> impl FnOnce(E) -> Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |source| Error::Open {
+        feature,
+        source: Box::new(source),
+    }
+}
 
 /// Counts what features write to the kernel.
 #[derive(Debug, Clone, Default)]
@@ -25,12 +110,17 @@ impl Counters {
         self.add(count, count);
     }
 
-    /// Transactions and the objects in them (nftables).
-    pub(crate) fn add(&self, transactions: u64, objects: u64) {
-        self.0
+    /// A transaction, where there was one, and the elements in it (nftables).
+    pub(crate) fn transaction(&self, took_place: bool, elements: u64) {
+        self.add(u64::from(took_place), elements);
+    }
+
+    fn add(&self, transactions: u64, objects: u64) {
+        let counted = &self.0;
+        counted
             .transactions
             .fetch_add(transactions, Ordering::Relaxed);
-        self.0.objects.fetch_add(objects, Ordering::Relaxed);
+        counted.objects.fetch_add(objects, Ordering::Relaxed);
     }
 
     pub(crate) fn total(&self) -> Writes {

@@ -1,16 +1,31 @@
 //! The node daemon: watches the cluster, plans, and keeps the node's kernel as
 //! planned.
+//!
+//! Threads: the main one runs everything that waits for the network (the
+//! watches, what is published, signals, notifications of the kernel);
+//! `podway-sync` owns the state and is the only one that writes to the kernel;
+//! `podway-socket` accepts the CNI plugin, each of whose requests has a thread.
+//! docs/agent.md draws them.
 
 #![forbid(unsafe_code)]
 
 mod attachments;
+mod cleanup;
 pub mod config;
+mod error;
 mod feature;
 mod features;
 mod files;
+mod foreign;
 mod mailbox;
 mod pods;
+mod probe;
 mod publish;
+mod run;
 mod socket;
 pub mod status;
 mod sync;
+
+pub use cleanup::cleanup;
+pub use error::Error;
+pub use run::run;

@@ -1,0 +1,66 @@
+//! Removes what an agent leaves in the kernel, and only that.
+
+use podway_dataplane::names::{MASQUERADE_TABLE, POLICY_TABLE, SERVICE_TABLE};
+use podway_dataplane::overlay::vxlan;
+use podway_kernel::nft::{self, Nft, Nftables, Operation, Transaction};
+use podway_kernel::route::{self, LinkDetail, Rtnetlink};
+use podway_model::IpFamily;
+
+use crate::error::Error;
+use crate::feature::chain;
+use crate::run::require_privilege;
+
+/// Removes the nftables tables, the tunnels and the pods' bridge of the calling
+/// thread's network namespace, and returns the names of what was there. Pods
+/// that run keep their interfaces and lose their connection.
+///
+/// # Errors
+/// [`Error::Cleanup`] with all that could not be removed; the rest is gone.
+pub fn cleanup() -> Result<Vec<String>, Error> {
+    require_privilege()?;
+    let mut removed = Vec::new();
+    let mut failures = Vec::new();
+    let mut note = |object: String, outcome: Result<bool, String>| match outcome {
+        Ok(true) => removed.push(object),
+        Ok(false) => {}
+        Err(error) => failures.push(format!("{object}: {error}")),
+    };
+    for table in [SERVICE_TABLE, POLICY_TABLE, MASQUERADE_TABLE] {
+        let outcome = remove_table(table).map_err(|error| chain(&error));
+        note(format!("table inet {table}"), outcome);
+    }
+    let tunnels = IpFamily::ALL.map(vxlan::device_name);
+    for link in tunnels.into_iter().chain([podway_cni::BRIDGE]) {
+        let outcome = remove_link(link).map_err(|error| chain(&error));
+        note(format!("interface {link}"), outcome);
+    }
+    if failures.is_empty() {
+        Ok(removed)
+    } else {
+        Err(Error::Cleanup(failures))
+    }
+}
+
+fn remove_table(table: &str) -> Result<bool, nft::Error> {
+    let mut nft = Nft::open()?;
+    if nft.dump(table)?.is_none() {
+        return Ok(false);
+    }
+    let mut transaction = Transaction::new(table);
+    transaction.push(Operation::DeleteTable);
+    nft.apply(&transaction)?;
+    Ok(true)
+}
+
+/// Only where it is what we make: an interface of that name may be somebody
+/// else's.
+fn remove_link(name: &str) -> route::Result<bool> {
+    let mut socket = Rtnetlink::open()?;
+    match socket.link(name)? {
+        Some(link) if matches!(link.detail, LinkDetail::Vxlan(_) | LinkDetail::Bridge) => {
+            socket.delete_link(link.index)?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}

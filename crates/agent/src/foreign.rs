@@ -1,0 +1,73 @@
+//! Notices when somebody else changes our nftables tables.
+
+use std::io;
+use std::process;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use podway_dataplane::names::{MASQUERADE_TABLE, POLICY_TABLE, SERVICE_TABLE};
+use podway_kernel::nft::NftMonitor;
+
+use crate::error::Error;
+use crate::mailbox::Mailbox;
+
+/// At most one whole comparison in this time, whatever somebody else does to our
+/// tables: the agent must not race another program for the kernel's lock.
+const PACE: Duration = Duration::from_millis(200);
+
+/// Tells the mailbox of changes to our tables that are not ours, from now on and
+/// for as long as the process lives. Ours come from these netlink ports, or from
+/// this process.
+pub(crate) fn watch(own_ports: &[u32], mailbox: Arc<Mailbox>) -> Result<(), Error> {
+    let tables = [SERVICE_TABLE, POLICY_TABLE, MASQUERADE_TABLE];
+    let mut monitor = NftMonitor::open(&tables, own_ports).map_err(|source| Error::Open {
+        feature: "the monitor of nftables",
+        source: Box::new(source),
+    })?;
+    let failed = |source: io::Error| Error::Start {
+        what: "the monitor of nftables",
+        source,
+    };
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|e| failed(e.into()))?;
+    epoll
+        .add(&monitor, EpollEvent::new(EpollFlags::EPOLLIN, 0))
+        .map_err(|errno| failed(errno.into()))?;
+    let thread = thread::Builder::new().name("podway-monitor".to_owned());
+    let spawned = thread.spawn(move || {
+        loop {
+            match epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::NONE) {
+                Ok(_) => tell(&mut monitor, &mailbox),
+                Err(Errno::EINTR) => {}
+                Err(error) => {
+                    tracing::error!(%error, "changes by other programs are no longer noticed");
+                    return;
+                }
+            }
+        }
+    });
+    spawned.map(|_| ()).map_err(failed)
+}
+
+fn tell(monitor: &mut NftMonitor, mailbox: &Mailbox) {
+    let changes = match monitor.changes() {
+        Ok(changes) => changes,
+        Err(error) => {
+            tracing::warn!(%error, "notifications of nftables not read");
+            mailbox.disturb();
+            return;
+        }
+    };
+    let mut is_disturbed = false;
+    for change in changes.iter().filter(|change| change.pid != process::id()) {
+        let (table, process, pid) = (&change.table, &change.process, change.pid);
+        tracing::warn!(table, process, pid, "table changed by another program");
+        is_disturbed = true;
+    }
+    if is_disturbed {
+        mailbox.disturb();
+        thread::sleep(PACE);
+    }
+}

@@ -1,0 +1,179 @@
+//! The agent's life: checks, threads, signals.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use futures_util::future;
+use parking_lot::Mutex;
+use podway_cni::agent_protocol::AgentStatus;
+use podway_watch::client;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::attachments::Attachments;
+use crate::config::Configuration;
+use crate::error::Error;
+use crate::feature::Tracked;
+use crate::features::{Counters, Features};
+use crate::mailbox::Mailbox;
+use crate::pods::PodConfig;
+use crate::publish;
+use crate::socket::{Served, Socket};
+use crate::sync::{Parts, Sync};
+use crate::{foreign, probe};
+
+/// `CAP_NET_ADMIN` in the masks of `/proc/self/status` (linux/capability.h).
+const CAP_NET_ADMIN: u64 = 1 << 12;
+
+/// Runs the agent of a node until SIGTERM or SIGINT. What it wrote stays in
+/// force while it is down, and the next one adopts it.
+///
+/// # Errors
+/// What keeps an agent from starting; afterwards it goes on, whatever fails.
+pub fn run(config: Configuration) -> Result<(), Error> {
+    require_privilege()?;
+    let node = node_name(&config)?;
+    probe::probe(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Start {
+            what: "the runtime",
+            source,
+        })?;
+    runtime.block_on(serve(&config, node))
+}
+
+async fn serve(config: &Configuration, node: Arc<str>) -> Result<(), Error> {
+    let client = client::connect(config.kubeconfig.as_deref()).await?;
+    let mailbox = Arc::new(Mailbox::default());
+    let counters = Counters::default();
+    let features = Features::open(config, &node, &counters)?;
+    foreign::watch(&features.ports, mailbox.clone())?;
+    let (post, publisher) =
+        publish::post(client.clone(), node.clone(), config.observability.enabled);
+    let readiness = Arc::new(Mutex::new(AgentStatus {
+        ready: false,
+        message: "the agent is starting".to_owned(),
+    }));
+    listen(config, &mailbox, &readiness)?;
+    let pods = &config.pods;
+    let socket = config.policies.enabled.then(|| config.socket_path());
+    let sync = Sync::new(Parts {
+        node: node.clone(),
+        features: features.all.into_iter().map(Tracked::new).collect(),
+        pods: pods.enabled.then(|| PodConfig::new(pods, socket)),
+        attachments: Attachments::read(&config.state_dir),
+        counters,
+        readiness,
+        outbox: post,
+    });
+    let ended = start_sync(sync, mailbox.clone())?;
+    tracing::info!(
+        %node,
+        services = config.services.enabled.then_some(&*config.services.mode),
+        policies = config.policies.enabled.then_some(&*config.policies.backend),
+        overlay = config.overlay.enabled.then_some(&*config.overlay.backend),
+        "agent started"
+    );
+    let work = future::join(
+        client::watch(client, |notice| mailbox.notice(notice)),
+        publisher.run(),
+    );
+    tokio::select! {
+        _ = work => Err(Error::SyncEnded),
+        _ = ended => Err(Error::SyncEnded),
+        signal = told_to_end() => {
+            tracing::info!(signal = signal?, "agent ends; what it wrote stays in force");
+            mailbox.end();
+            Ok(())
+        }
+    }
+}
+
+/// Starts the sync thread; the receiver hears of its end, however it comes.
+fn start_sync(
+    mut sync: Sync<publish::Post>,
+    mailbox: Arc<Mailbox>,
+) -> Result<oneshot::Receiver<()>, Error> {
+    let (alive, ended) = oneshot::channel::<()>();
+    let thread = thread::Builder::new().name("podway-sync".to_owned());
+    let spawned = thread.spawn(move || {
+        sync.run(&mailbox);
+        drop(alive);
+    });
+    spawned.map(|_| ended).map_err(|source| Error::Start {
+        what: "the sync thread",
+        source,
+    })
+}
+
+fn listen(
+    config: &Configuration,
+    mailbox: &Arc<Mailbox>,
+    readiness: &Arc<Mutex<AgentStatus>>,
+) -> Result<(), Error> {
+    let path = config.socket_path();
+    let readiness = readiness.clone();
+    let served = Served {
+        mailbox: mailbox.clone(),
+        readiness: Box::new(move || readiness.lock().clone()),
+        wait: Duration::from_secs(config.pods.policy_wait_seconds.into()),
+    };
+    Socket::bind(&path)
+        .and_then(|socket| socket.serve(served))
+        .map_err(|source| Error::Socket { path, source })
+}
+
+async fn told_to_end() -> Result<&'static str, Error> {
+    let listen = |kind| {
+        signal(kind).map_err(|source| Error::Start {
+            what: "listening to signals",
+            source,
+        })
+    };
+    let (mut terminate, mut interrupt) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+    );
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+    }
+}
+
+/// Checks that the process may change the network, root or not.
+pub(crate) fn require_privilege() -> Result<(), Error> {
+    let status = read(Path::new("/proc/self/status"))?;
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    if effective & CAP_NET_ADMIN == 0 {
+        return Err(Error::NotRoot);
+    }
+    Ok(())
+}
+
+/// The configured name, or the host's in lower case, as the kubelet's default.
+fn node_name(config: &Configuration) -> Result<Arc<str>, Error> {
+    if let Some(name) = &config.node_name {
+        return Ok(name.as_str().into());
+    }
+    let name = read(Path::new("/proc/sys/kernel/hostname"))?;
+    match name.trim() {
+        "" | "(none)" => Err(Error::NoNodeName),
+        name => Ok(name.to_lowercase().into()),
+    }
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
