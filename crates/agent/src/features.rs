@@ -130,3 +130,6 @@ impl Counters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
