@@ -44,14 +44,14 @@ pub fn run(config: Configuration) -> Result<(), Error> {
             what: "the runtime",
             source,
         })?;
-    runtime.block_on(serve(&config, node))
+    runtime.block_on(serve(config, node))
 }
 
-async fn serve(config: &Configuration, node: Arc<str>) -> Result<(), Error> {
+async fn serve(config: Configuration, node: Arc<str>) -> Result<(), Error> {
     let client = client::connect(config.kubeconfig.as_deref()).await?;
     let mailbox = Arc::new(Mailbox::default());
     let counters = Counters::default();
-    let features = Features::open(config, &node, &counters)?;
+    let features = Features::open(&config, &node, &counters)?;
     foreign::watch(&features.ports, mailbox.clone())?;
     let (post, publisher) =
         publish::post(client.clone(), node.clone(), config.observability.enabled);
@@ -59,7 +59,7 @@ async fn serve(config: &Configuration, node: Arc<str>) -> Result<(), Error> {
         ready: false,
         message: "the agent is starting".to_owned(),
     }));
-    listen(config, &mailbox, &readiness)?;
+    listen(&config, &mailbox, &readiness)?;
     let pods = &config.pods;
     let socket = config.policies.enabled.then(|| config.socket_path());
     let sync = Sync::new(Parts {
