@@ -1,6 +1,8 @@
 //! Policies in nf_tables: what is written, and what it does to packets.
 
+mod connections;
 mod golden;
+mod node;
 mod packets;
 mod wire;
 mod writes;
