@@ -97,6 +97,49 @@ pub enum Error {
     /// The API server's own failure.
     #[error("the API server failed")]
     ApiServer(#[from] podway_apiserver::Error),
+    /// A kubeconfig of the lab cannot be used.
+    #[error("cannot connect to the lab's API server")]
+    Client(#[from] podway_watch::client::ClientError),
+    /// Manifests with mistakes; nothing of them was applied.
+    #[error(transparent)]
+    Manifests(#[from] podway_watch::yaml::Mistakes),
+    /// The API server refuses an object of a manifest.
+    #[error("{path}:{line}:{column}: {object}: {reason}")]
+    Refused {
+        /// The file.
+        path: String,
+        /// Where the object begins.
+        line: u32,
+        /// Where the object begins.
+        column: u32,
+        /// Kind and name.
+        object: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// A process of the lab ended before it was ready.
+    #[error("the {role} ended before it was ready; the end of {log}:\n{tail}")]
+    Ended {
+        /// Which process.
+        role: String,
+        /// Its log.
+        log: PathBuf,
+        /// The log's last lines.
+        tail: String,
+    },
+    /// The nodes did not become ready in time.
+    #[error("not ready after {seconds} s: {nodes}; see {logs}/*/agent.log and kubelet.log")]
+    NotReady {
+        /// How long was waited.
+        seconds: u64,
+        /// Which nodes.
+        nodes: String,
+        /// The lab's folder.
+        logs: PathBuf,
+    },
+    /// Another `up` or `down` of the lab is at work.
+    #[error("another podway is starting or stopping lab {0}: wait for it to finish")]
+    Busy(LabName),
     /// A request to the API server.
     #[error("cannot {what}")]
     Request {

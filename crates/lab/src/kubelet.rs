@@ -2,7 +2,6 @@
 
 mod container;
 mod etc;
-mod events;
 mod host;
 mod live;
 mod network;
@@ -24,13 +23,13 @@ use ipnet::IpNet;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::client;
+use crate::events::Recorder;
 use crate::files::make_folder;
 use crate::paths::NodePaths;
 use crate::{Error, LabName};
 
-pub(crate) use events::Recorder;
-pub(crate) use host::Host;
+use host::Host;
+
 pub(crate) use record::PodRecord;
 pub(crate) use run::beside;
 pub(crate) use worker::chain;
@@ -83,7 +82,7 @@ impl KubeletArgs {
         for folder in [paths.network_configs(), paths.pods(), paths.namespaces()] {
             make_folder(&folder)?;
         }
-        let client = client::of_file(&self.kubeconfig).await?;
+        let client = podway_watch::client::connect(Some(&self.kubeconfig)).await?;
         let host = Arc::new(Host {
             lab: self.name,
             node: self.node.clone(),

@@ -12,28 +12,37 @@
 
 #![forbid(unsafe_code)]
 
+mod apply;
 mod belonging;
 mod changes;
-mod client;
 mod cni;
 mod control_plane;
+mod descriptor;
 mod down;
 mod enter;
 mod error;
+mod events;
 mod files;
 mod kubelet;
+mod lock;
 mod marks;
 mod name;
 mod paths;
 mod power;
 mod process;
+mod record;
+mod roles;
+mod runtime;
+mod scheduler;
 mod settings;
 mod status;
 mod step;
 pub mod toolbox;
 mod topology;
+mod underlay;
 mod up;
 
+pub use apply::apply;
 pub use control_plane::ControlPlaneArgs;
 pub use down::down;
 pub use enter::{client, exec, node};

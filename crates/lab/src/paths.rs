@@ -31,6 +31,11 @@ impl LabPaths {
         self.root.join("control-plane")
     }
 
+    /// What the lab was asked to be.
+    pub(crate) fn record(&self) -> PathBuf {
+        self.root.join("lab.json")
+    }
+
     /// The administrator's kubeconfig, for this machine's loopback.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.control_plane().join("kubeconfig")
@@ -76,6 +81,11 @@ impl NodePaths {
 
     pub(crate) fn kubelet_socket(&self) -> PathBuf {
         self.root.join("kubelet.sock")
+    }
+
+    /// What the agent keeps while it is down.
+    pub(crate) fn agent_state(&self) -> PathBuf {
+        self.root.join("agent")
     }
 
     /// Conflists, which the agent writes.

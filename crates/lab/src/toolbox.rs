@@ -9,13 +9,13 @@ mod ports;
 mod sctp;
 mod serve;
 
-use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use podway_model::Protocol;
 
 use crate::Error;
+use crate::runtime::block_on;
 
 pub use connect::Outcome;
 pub use ports::Ports;
@@ -116,15 +116,6 @@ async fn try_connection(
         Outcome::Ok => ExitCode::SUCCESS,
         Outcome::Timeout | Outcome::Refused | Outcome::Other => ExitCode::FAILURE,
     })
-}
-
-fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    // One thread: a lab holds hundreds of these processes.
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::io("start the event loop"))?
-        .block_on(work)
 }
 
 fn parse_protocol(text: &str) -> Result<Protocol, String> {

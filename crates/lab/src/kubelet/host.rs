@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use kube::Client;
 
 use crate::LabName;
-use crate::kubelet::events::Recorder;
+use crate::events::Recorder;
 use crate::kubelet::live::LivePods;
 use crate::paths::NodePaths;
 

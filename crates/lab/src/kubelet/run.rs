@@ -11,9 +11,9 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use podway_kernel::spawn::Isolation;
-use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
 
+use crate::descriptor;
 use crate::kubelet::container::ContainerPlan;
 use crate::kubelet::record::Exit;
 use crate::paths::PodPaths;
@@ -118,12 +118,8 @@ pub(crate) async fn ended(mut child: Child) -> Exit {
 
 /// Waits for the end of a process that an earlier kubelet started.
 pub(crate) async fn adopted_ended(process: Process) -> Exit {
-    let Ok(Some(held)) = process.hold() else {
-        return Exit::Unknown;
-    };
-    if let Ok(watched) = AsyncFd::new(held) {
-        // Readable is the end; an error means that nothing more can be known.
-        let _ = watched.readable().await;
+    if let Err(error) = descriptor::end_of(process).await {
+        tracing::warn!(pid = process.pid, %error, "the end of a process cannot be awaited");
     }
     Exit::Unknown
 }

@@ -78,8 +78,12 @@ fn start(container: Process, request: &Request) -> io::Result<Started> {
         // The slave's copies in `command` go with it: the master sees the end
         // when the last process has closed its own.
         let child = spawn(command)?;
-        let input = request.stdin.then(|| Box::new(terminal.clone()) as Input);
-        let output: Output = Box::new(terminal.clone());
+        let input = request
+            .stdin
+            .then(|| terminal.input())
+            .transpose()?
+            .map(|input| Box::new(input) as Input);
+        let output: Output = Box::new(terminal.output()?);
         return Ok(Started {
             child,
             input,

@@ -1,0 +1,148 @@
+//! The network below the nodes: a bridge in a namespace of its own, with a link
+//! to each node and to the outside client. The machine's own namespace gets no
+//! address and no route.
+
+use ipnet::IpNet;
+use podway_kernel::netns::{self, NetNs};
+use podway_kernel::route::{LinkChange, NewLink, Route, Rtnetlink, VethPeer};
+use podway_kernel::sysctl;
+use podway_model::IpFamily;
+
+use crate::name::node_index;
+use crate::step::{Outcome, Step};
+use crate::{Error, LabName, topology};
+
+/// The bridge in the underlay's namespace.
+const BRIDGE: &str = "underlay";
+/// The link of a node or the client, inside its namespace.
+const LINK: &str = "eth0";
+/// The underlay's place among the lab's namespaces.
+const UNDERLAY: &str = "underlay";
+/// The outside client's place among the lab's namespaces.
+pub(crate) const CLIENT: &str = "client";
+
+/// Kernel parameters of every namespace of the lab. Forwarding comes first: it
+/// resets others.
+const PARAMETERS: [(&str, &str); 6] = [
+    ("net.ipv4.ip_forward", "1"),
+    ("net.ipv6.conf.all.forwarding", "1"),
+    // Nobody advertises anything here; a waiting router solicitation and
+    // duplicate address detection would only delay.
+    ("net.ipv6.conf.all.accept_ra", "0"),
+    ("net.ipv6.conf.default.accept_ra", "0"),
+    ("net.ipv6.conf.all.accept_dad", "0"),
+    ("net.ipv6.conf.default.accept_dad", "0"),
+];
+
+/// Makes the underlay's namespace and bridge, or completes it.
+pub(crate) fn ensure(lab: &LabName, progress: &mut dyn FnMut(Step)) -> Result<NetNs, Error> {
+    let namespace = ensure_namespace(lab, UNDERLAY, progress)?;
+    let mut links = Rtnetlink::open_in(&namespace)?;
+    let bridge = match links.link(BRIDGE)? {
+        Some(link) => link.index,
+        None => links.create_link(&NewLink::bridge(BRIDGE))?,
+    };
+    for family in IpFamily::ALL {
+        links.add_address(bridge, topology::gateway(family))?;
+    }
+    links.change_link(bridge, &LinkChange::new().up())?;
+    Ok(namespace)
+}
+
+/// Makes the namespace of a node or the client and its link to the underlay,
+/// or completes them. The link comes up.
+pub(crate) fn ensure_place(
+    lab: &LabName,
+    underlay: &NetNs,
+    place: &str,
+    progress: &mut dyn FnMut(Step),
+) -> Result<NetNs, Error> {
+    let namespace = ensure_namespace(lab, place, progress)?;
+    let mut links = Rtnetlink::open_in(&namespace)?;
+    let link = match links.link(LINK)? {
+        Some(link) => link.index,
+        None => {
+            connect(underlay, place, &namespace)?;
+            let link = links.link(LINK)?;
+            link.ok_or_else(|| {
+                Error::io(format!("find {LINK} of {place}"))(std::io::ErrorKind::NotFound.into())
+            })?
+            .index
+        }
+    };
+    for family in IpFamily::ALL {
+        links.add_address(link, address(place, family))?;
+    }
+    links.change_link(link, &LinkChange::new().up())?;
+    for family in IpFamily::ALL {
+        links.replace_route(&Route::default_via(topology::gateway(family).addr()))?;
+    }
+    Ok(namespace)
+}
+
+/// Takes a node's link down: nothing reaches it and it reaches nothing.
+pub(crate) fn disconnect(lab: &LabName, place: &str) -> Result<(), Error> {
+    let namespace = NetNs::named(&lab.namespace(place))?;
+    let mut links = Rtnetlink::open_in(&namespace)?;
+    if let Some(link) = links.link(LINK)? {
+        links.change_link(link.index, &LinkChange::new().down())?;
+    }
+    Ok(())
+}
+
+/// A place's address on the underlay, with its prefix length.
+pub(crate) fn address(place: &str, family: IpFamily) -> IpNet {
+    match node_index(place) {
+        Some(index) => topology::node(index, family),
+        None => topology::client(family),
+    }
+}
+
+/// Makes the veth pair between the bridge and a namespace. The end on the
+/// bridge has the place's name.
+fn connect(underlay: &NetNs, place: &str, namespace: &NetNs) -> Result<(), Error> {
+    let mut links = Rtnetlink::open_in(underlay)?;
+    let bridge = links.link(BRIDGE)?;
+    // Left over from a namespace that somebody deleted a moment ago: the
+    // kernel frees its end later.
+    if let Some(stale) = links.link(place)? {
+        links.delete_link(stale.index)?;
+    }
+    let peer = VethPeer::new(LINK).in_namespace(namespace).up();
+    let mut link = NewLink::veth(place, peer).up();
+    if let Some(bridge) = bridge {
+        link = link.master(bridge.index);
+    }
+    links.create_link(&link)?;
+    Ok(())
+}
+
+fn ensure_namespace(
+    lab: &LabName,
+    place: &str,
+    progress: &mut dyn FnMut(Step),
+) -> Result<NetNs, Error> {
+    let name = lab.namespace(place);
+    let (namespace, outcome) = match NetNs::named(&name) {
+        Ok(namespace) => (namespace, Outcome::Kept),
+        Err(netns::Error::NotFound { .. } | netns::Error::NotANamespace { .. }) => {
+            // What a crash left of an earlier one is a plain file.
+            netns::delete(&name)?;
+            (NetNs::create(&name)?, Outcome::Made)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if outcome == Outcome::Made {
+        namespace.run(|| {
+            PARAMETERS
+                .iter()
+                .try_for_each(|(key, value)| sysctl::ensure(key, value).map(drop))
+        })??;
+        let mut links = Rtnetlink::open_in(&namespace)?;
+        if let Some(loopback) = links.link("lo")? {
+            links.change_link(loopback.index, &LinkChange::new().up())?;
+        }
+    }
+    progress(Step::new(format!("namespace {name}"), outcome));
+    Ok(namespace)
+}
