@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, EmptyDirVolumeSource, EnvVar, HTTPGetAction, LifecycleHandler, Pod, PodSpec,
+    Container, EmptyDirVolumeSource, EnvVar, HTTPGetAction, LifecycleHandler, Pod, PodIP, PodSpec,
     PodStatus, Probe, Volume,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -16,6 +16,9 @@ const FILE_MODE: i32 = 0o644;
 const TOKEN_SECONDS: i64 = 3600;
 
 pub(crate) fn default(pod: &mut Pod) {
+    if let Some(status) = &mut pod.status {
+        default_addresses(status);
+    }
     let Some(spec) = &mut pod.spec else { return };
     absent(&mut spec.restart_policy, "Always");
     absent(&mut spec.dns_policy, "ClusterFirst");
@@ -28,6 +31,18 @@ pub(crate) fn default(pod: &mut Pod) {
     let host_network = spec.host_network == Some(true);
     for container in containers(spec) {
         default_container(container, host_network);
+    }
+}
+
+/// `podIP` is the first of `podIPs`; old clients know only the one, new ones
+/// may give only the list.
+fn default_addresses(status: &mut PodStatus) {
+    match (&status.pod_ip, status.pod_ips.as_deref()) {
+        (Some(one), None | Some([])) => {
+            status.pod_ips = Some(vec![PodIP { ip: one.clone() }]);
+        }
+        (_, Some([first, ..])) => status.pod_ip = Some(first.ip.clone()),
+        _ => {}
     }
 }
 

@@ -110,6 +110,12 @@ fn keep_allocated(spec: &mut ServiceSpec, old: &ServiceSpec) {
         if list(&spec.cluster_ips).is_empty() && spec.cluster_ip == old.cluster_ip {
             spec.cluster_ips.clone_from(&old.cluster_ips);
         }
+        if list(&spec.ip_families).is_empty() {
+            spec.ip_families.clone_from(&old.ip_families);
+        }
+        if spec.ip_family_policy.is_none() {
+            spec.ip_family_policy.clone_from(&old.ip_family_policy);
+        }
     }
     if needs_node_port(old) && needs_node_port(spec) {
         keep_node_ports(spec, old);

@@ -6,7 +6,7 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use super::Rules;
 use crate::defaults;
-use crate::validate::{FieldErrors, NameRule, names};
+use crate::validate::{self, FieldErrors, NameRule, names};
 
 impl Rules for Namespace {
     const NAME: NameRule = names::dns_label;
@@ -24,6 +24,7 @@ impl Rules for Namespace {
         self.spec.clone_from(&old.spec);
     }
 
+    /// The name and the metadata are all there is.
     fn validate(&self, _errors: &mut FieldErrors) {}
 }
 
@@ -32,11 +33,27 @@ impl Rules for Node {
         defaults::node(self);
     }
 
-    fn validate(&self, _errors: &mut FieldErrors) {}
+    fn validate(&self, errors: &mut FieldErrors) {
+        validate::node::validate(self, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        validate::node::validate_update(self, old, errors);
+    }
+
+    fn validate_status(&self, _old: &Self, errors: &mut FieldErrors) {
+        validate::node::validate(self, errors);
+    }
 }
 
 impl Rules for ConfigMap {
-    fn validate(&self, _errors: &mut FieldErrors) {}
+    fn validate(&self, errors: &mut FieldErrors) {
+        validate::config_map::validate(self, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        validate::config_map::validate_update(self, old, errors);
+    }
 }
 
 impl Rules for Endpoints {
@@ -44,11 +61,15 @@ impl Rules for Endpoints {
         defaults::endpoints::endpoints(self);
     }
 
-    fn validate(&self, _errors: &mut FieldErrors) {}
+    fn validate(&self, errors: &mut FieldErrors) {
+        validate::endpoints::validate(self, errors);
+    }
 }
 
 impl Rules for Event {
-    fn validate(&self, _errors: &mut FieldErrors) {}
+    fn validate(&self, errors: &mut FieldErrors) {
+        validate::event::validate(self, errors);
+    }
 }
 
 impl Rules for Pod {
@@ -60,7 +81,17 @@ impl Rules for Pod {
         defaults::pod::prepare_create(self);
     }
 
-    fn validate(&self, _errors: &mut FieldErrors) {}
+    fn validate(&self, errors: &mut FieldErrors) {
+        validate::pod::validate(self, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        validate::pod::validate_update(self, old, errors);
+    }
+
+    fn validate_status(&self, _old: &Self, errors: &mut FieldErrors) {
+        validate::pod::validate_status(self, errors);
+    }
 }
 
 impl Rules for Service {
@@ -78,7 +109,17 @@ impl Rules for Service {
         defaults::service::prepare_update(self, old);
     }
 
-    fn validate(&self, _errors: &mut FieldErrors) {}
+    fn validate(&self, errors: &mut FieldErrors) {
+        validate::service::validate(self, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        validate::service::validate_update(self, old, errors);
+    }
+
+    fn validate_status(&self, _old: &Self, errors: &mut FieldErrors) {
+        validate::service::validate_status(self, errors);
+    }
 }
 
 impl Rules for EndpointSlice {
@@ -88,7 +129,13 @@ impl Rules for EndpointSlice {
         defaults::endpoints::slice(self);
     }
 
-    fn validate(&self, _errors: &mut FieldErrors) {}
+    fn validate(&self, errors: &mut FieldErrors) {
+        validate::endpoints::validate_slice(self, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        validate::endpoints::validate_slice_update(self, old, errors);
+    }
 }
 
 impl Rules for NetworkPolicy {
@@ -98,5 +145,7 @@ impl Rules for NetworkPolicy {
         defaults::network_policy::network_policy(self);
     }
 
-    fn validate(&self, _errors: &mut FieldErrors) {}
+    fn validate(&self, errors: &mut FieldErrors) {
+        validate::network_policy::validate(self, errors);
+    }
 }

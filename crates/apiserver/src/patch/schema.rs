@@ -4,7 +4,7 @@
 
 /// One object type, as far as patches need to know it.
 #[derive(Debug)]
-pub struct Type {
+pub(crate) struct Type {
     fields: &'static [(&'static str, Field)],
 }
 

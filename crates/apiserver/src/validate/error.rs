@@ -31,7 +31,7 @@ impl Path {
     }
 }
 
-/// `path.child("a", "b")`-style walks without naming each step.
+/// A path whose steps are known: `spec.ports`.
 impl From<&str> for Path {
     fn from(path: &str) -> Self {
         Self(path.to_owned())
@@ -49,6 +49,8 @@ impl fmt::Display for Path {
 pub enum ErrorType {
     /// A field is missing.
     Required,
+    /// What a value refers to is not there.
+    NotFound,
     /// A value is used twice.
     Duplicate,
     /// A value is malformed or may not change.
@@ -71,6 +73,7 @@ impl ErrorType {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Required => "FieldValueRequired",
+            Self::NotFound => "FieldValueNotFound",
             Self::Duplicate => "FieldValueDuplicate",
             Self::Invalid => "FieldValueInvalid",
             Self::NotSupported => "FieldValueNotSupported",
@@ -84,6 +87,7 @@ impl ErrorType {
     fn text(self) -> &'static str {
         match self {
             Self::Required => "Required value",
+            Self::NotFound => "Not found",
             Self::Duplicate => "Duplicate value",
             Self::Invalid => "Invalid value",
             Self::NotSupported => "Unsupported value",
@@ -115,7 +119,8 @@ impl FieldError {
         let mut text = self.kind.text().to_owned();
         if matches!(
             self.kind,
-            ErrorType::Duplicate
+            ErrorType::NotFound
+                | ErrorType::Duplicate
                 | ErrorType::Invalid
                 | ErrorType::NotSupported
                 | ErrorType::TooMany
@@ -176,6 +181,10 @@ impl FieldErrors {
 
     pub(crate) fn invalid(&mut self, path: &Path, value: impl Into<Value>, detail: &str) {
         self.push(ErrorType::Invalid, path, value.into(), detail);
+    }
+
+    pub(crate) fn not_found(&mut self, path: &Path, value: &str) {
+        self.push(ErrorType::NotFound, path, value.into(), "");
     }
 
     pub(crate) fn duplicate(&mut self, path: &Path, value: impl Into<Value>) {
