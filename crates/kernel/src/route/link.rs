@@ -103,7 +103,6 @@ pub struct NewLink<'a> {
     pub(super) group: Option<u32>,
     pub(super) master: Option<LinkIndex>,
     pub(super) up: bool,
-    pub(super) namespace: Option<&'a NetNs>,
 }
 
 #[derive(Debug, Clone)]
@@ -124,7 +123,7 @@ pub struct VethPeer<'a> {
 }
 
 impl<'a> VethPeer<'a> {
-    /// A peer of this name in the same namespace as the first end, down.
+    /// A peer of this name in the same namespace as the first end.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -157,7 +156,7 @@ impl<'a> VethPeer<'a> {
         self
     }
 
-    /// Brings it up at once.
+    /// Brings it up once the pair is complete.
     #[must_use]
     pub const fn up(mut self) -> Self {
         self.up = true;
@@ -190,7 +189,6 @@ impl<'a> NewLink<'a> {
             group: None,
             master: None,
             up: false,
-            namespace: None,
         }
     }
 
@@ -226,14 +224,6 @@ impl<'a> NewLink<'a> {
     #[must_use]
     pub const fn up(mut self) -> Self {
         self.up = true;
-        self
-    }
-
-    /// Puts it into another namespace than the socket's from the start.
-    /// Nothing of [`Rtnetlink::create_link`]'s answer is then valid here.
-    #[must_use]
-    pub const fn in_namespace(mut self, namespace: &'a NetNs) -> Self {
-        self.namespace = Some(namespace);
         self
     }
 }
@@ -349,14 +339,38 @@ impl Rtnetlink {
         let message = RouteNetlinkMessage::NewLink(message::create(link));
         self.change(doing, message, Mode::Create)?;
         // Kernels before 6.2 do not say the number of what they made.
-        if link.namespace.is_some() {
-            return Ok(LinkIndex(0));
+        let index = self.index_of(&link.name)?;
+        match &link.kind {
+            NewKind::Veth(peer) if peer.up => self.bring_up_peer(index, peer),
+            _ => Ok(index),
         }
-        self.link(&link.name)?
+    }
+
+    /// The kernel cannot do this with the creation: a veth without its other end
+    /// does not come up (ENOTCONN), and the peer is configured first.
+    fn bring_up_peer(&mut self, index: LinkIndex, peer: &VethPeer<'_>) -> Result<LinkIndex> {
+        let up = LinkChange::new().up();
+        let result = match peer.namespace {
+            None => self
+                .index_of(&peer.name)
+                .and_then(|peer| self.change_link(peer, &up)),
+            Some(namespace) => Self::open_in(namespace).and_then(|mut there| {
+                let peer = there.index_of(&peer.name)?;
+                there.change_link(peer, &up)
+            }),
+        };
+        if result.is_err() {
+            self.delete_link(index)?;
+        }
+        result.map(|()| index)
+    }
+
+    fn index_of(&mut self, name: &str) -> Result<LinkIndex> {
+        self.link(name)?
             .map(|link| link.index)
             .ok_or_else(|| Error::NoLink {
-                operation: doing.operation,
-                object: link.name.clone(),
+                operation: "look up interface",
+                object: name.into(),
             })
     }
 

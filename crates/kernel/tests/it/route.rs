@@ -80,6 +80,20 @@ fn veth_peer_appears_in_the_other_namespace_under_its_own_name() {
 }
 
 #[test]
+fn both_ends_of_a_pair_can_be_brought_up_at_once() {
+    let (_ns, mut socket) = socket();
+    let (there_ns, mut there) = self::socket();
+    let far = VethPeer::new("eth0").in_namespace(&there_ns).up();
+    socket.create_link(&NewLink::veth("far", far).up()).unwrap();
+    let near = VethPeer::new("b").up();
+    socket.create_link(&NewLink::veth("a", near).up()).unwrap();
+    assert!(there.link("eth0").unwrap().unwrap().up);
+    for name in ["far", "a", "b"] {
+        assert!(socket.link(name).unwrap().unwrap().up, "{name}");
+    }
+}
+
+#[test]
 fn a_taken_name_is_kind_exists_and_names_the_interface() {
     let (_ns, mut socket) = socket();
     socket.create_link(&NewLink::bridge("br")).unwrap();

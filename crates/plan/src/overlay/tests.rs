@@ -173,87 +173,52 @@ fn an_administrator_may_overwrite_the_published_address() {
     assert_eq!(own(IpFamily::V6), (v6, v6));
 }
 
+/// One annotation of a node made wrong (`None`: taken away), and words of the
+/// reason for which the node is left out then.
+const SPOILT: [(&str, Option<&str>, &str); 13] = [
+    ("kube-subnet-manager", None, "does not take part"),
+    ("kube-subnet-manager", Some("yes"), "does not take part"),
+    ("backend-type", None, "backend-type is missing"),
+    (
+        "backend-type",
+        Some("host-gw"),
+        r#"overlay is "host-gw", this node's is "vxlan""#,
+    ),
+    // Flannel's udp backend.
+    ("backend-type", Some(""), r#"overlay is """#),
+    (
+        "backend-data",
+        Some(r#"{"VNI":7,"VtepMAC":"12:c6:65:89:b4:e3"}"#),
+        "network is 7, this node's is 1",
+    ),
+    ("backend-data", Some("{VNI"), "it is not JSON"),
+    ("backend-data", Some("null"), "VNI is missing"),
+    ("backend-data", Some(r#"{"VNI":1}"#), "VtepMAC is missing"),
+    (
+        "backend-data",
+        Some(r#"{"VNI":1,"VtepMAC":"12:c6"}"#),
+        "six pairs",
+    ),
+    (
+        "backend-data",
+        Some(r#"{"VNI":1,"VtepMAC":"01:00:5e:00:00:01"}"#),
+        "multicast address or zero",
+    ),
+    ("public-ip", None, "public-ip is missing"),
+    ("public-ip", Some("fd00::1"), "not an IPv4 address"),
+];
+
 #[test]
 fn nodes_that_cannot_be_reached_are_left_out_with_the_reason() {
-    type Spoil = fn(&mut Node);
-    let cases: [(&str, Spoil, &str); 12] = [
-        (
-            "no podCIDR",
-            |n| n.pod_prefixes.clear(),
-            "no podCIDR of this family",
-        ),
-        (
-            "no annotations",
-            |n| n.annotations.clear(),
-            "does not take part",
-        ),
-        (
-            "another backend",
-            |n| annotate(n, "backend-type", "host-gw"),
-            r#"overlay is "host-gw", this node's is "vxlan""#,
-        ),
-        (
-            "flannel's udp",
-            |n| annotate(n, "backend-type", ""),
-            r#"overlay is """#,
-        ),
-        (
-            "another VNI",
-            |n| {
-                annotate(
-                    n,
-                    "backend-data",
-                    r#"{"VNI":7,"VtepMAC":"12:c6:65:89:b4:e3"}"#,
-                )
-            },
-            "network is 7, this node's is 1",
-        ),
-        (
-            "no JSON",
-            |n| annotate(n, "backend-data", "{VNI"),
-            "it is not JSON",
-        ),
-        (
-            "null",
-            |n| annotate(n, "backend-data", "null"),
-            "VNI is missing",
-        ),
-        (
-            "no MAC",
-            |n| annotate(n, "backend-data", r#"{"VNI":1}"#),
-            "VtepMAC is missing",
-        ),
-        (
-            "short MAC",
-            |n| annotate(n, "backend-data", r#"{"VNI":1,"VtepMAC":"12:c6"}"#),
-            "six pairs",
-        ),
-        (
-            "group MAC",
-            |n| {
-                annotate(
-                    n,
-                    "backend-data",
-                    r#"{"VNI":1,"VtepMAC":"01:00:5e:00:00:01"}"#,
-                )
-            },
-            "multicast address or zero",
-        ),
-        (
-            "no address",
-            |n| drop(n.annotations.remove("flannel.alpha.coreos.com/public-ip")),
-            "public-ip is missing",
-        ),
-        (
-            "IPv6 as IPv4",
-            |n| annotate(n, "public-ip", "fd00::1"),
-            "not an IPv4 address",
-        ),
-    ];
-    for (case, spoil, words) in cases {
+    for (annotation, value, words) in SPOILT {
         let mut peer = published("node2");
-        spoil(&mut peer);
+        peer.annotations
+            .remove(&format!("flannel.alpha.coreos.com/{annotation}"));
+        if let Some(value) = value {
+            annotate(&mut peer, annotation, value);
+        }
         let table = plan([plain("node1"), peer, published("node3")]);
+        let case = format!("{annotation}={value:?}");
         let v4 = key("node2", IpFamily::V4);
         let refusal = table
             .refused
@@ -261,11 +226,18 @@ fn nodes_that_cannot_be_reached_are_left_out_with_the_reason() {
             .unwrap_or_else(|| panic!("{case}: not refused: {table:#?}"));
         assert!(refusal.to_string().contains(words), "{case}: {refusal}");
         assert!(!table.peers.contains_key(&v4), "{case}");
-        assert!(
-            table.peers.contains_key(&key("node3", IpFamily::V4)),
-            "{case}: the others stay"
-        );
+        let other = key("node3", IpFamily::V4);
+        assert!(table.peers.contains_key(&other), "{case}: the others stay");
     }
+}
+
+#[test]
+fn a_node_without_pod_prefixes_is_left_out() {
+    let mut peer = published("node2");
+    peer.pod_prefixes.clear();
+    let table = plan([plain("node1"), peer]);
+    let refusal = &table.refused[&key("node2", IpFamily::V4)];
+    assert_eq!(*refusal, Refusal::NoPodPrefix);
 }
 
 #[test]

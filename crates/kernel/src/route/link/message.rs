@@ -37,7 +37,6 @@ pub(super) fn create(link: &NewLink<'_>) -> LinkMessage {
         NewKind::Veth(peer) => {
             let mut end = of_name(&peer.name);
             common(&mut end, peer.mac, peer.mtu, None);
-            set_up(&mut end, peer.up.then_some(true));
             set_namespace(&mut end, peer.namespace);
             vec![
                 LinkInfo::Kind(InfoKind::Veth),
@@ -55,7 +54,6 @@ pub(super) fn create(link: &NewLink<'_>) -> LinkMessage {
         message.attributes.push(LinkAttribute::Controller(master.0));
     }
     set_up(&mut message, link.up.then_some(true));
-    set_namespace(&mut message, link.namespace);
     message
 }
 
