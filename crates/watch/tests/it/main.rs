@@ -1,3 +1,5 @@
 //! Tests of the crate's public face, in one binary.
 
+mod client;
 mod manifests;
+mod scripted_server;
