@@ -37,6 +37,10 @@ pub trait ServiceBackend: Send {
     /// # Errors
     /// What could not be removed.
     fn cleanup(&mut self) -> Result<(), Error>;
+
+    /// The netlink port that the kernel's notifications name as the origin of
+    /// this backend's own changes, where it has one.
+    fn netlink_port(&self) -> Option<u32>;
 }
 
 /// What a backend needs to know of its node. Whether to masquerade is in the

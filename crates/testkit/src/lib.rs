@@ -3,5 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod builders;
+pub mod nft_trace;
 pub mod policy_scenario;
 pub mod scenario;

@@ -36,6 +36,7 @@ const PROBE_TABLE: &str = "podway-probe";
 pub struct NftablesServices<N, C> {
     nftables: N,
     conntrack: C,
+    port: Option<u32>,
     settings: ServiceSettings,
     sets: Sets,
     /// What the kernel holds; `None` where only reading it can tell.
@@ -50,10 +51,12 @@ pub fn render(table: &ServiceTable, settings: &ServiceSettings) -> Ruleset {
 
 fn open(settings: ServiceSettings) -> Result<Box<dyn ServiceBackend>, Error> {
     let nftables = Nft::open()?;
+    let port = nftables.port();
     let conntrack = ConntrackTable::open()?;
-    Ok(Box::new(NftablesServices::new(
-        nftables, conntrack, settings,
-    )))
+    Ok(Box::new(NftablesServices {
+        port: Some(port),
+        ..NftablesServices::new(nftables, conntrack, settings)
+    }))
 }
 
 /// Makes everything that can be needed, and removes it again: no packet sees
@@ -80,6 +83,7 @@ impl<N: Nftables, C: Conntrack> NftablesServices<N, C> {
         Self {
             nftables,
             conntrack,
+            port: None,
             sets: Sets::new(&settings),
             settings,
             ledger: None,
@@ -92,9 +96,15 @@ impl<N: Nftables, C: Conntrack> NftablesServices<N, C> {
         &self.nftables
     }
 
-    /// What it writes to, for tests that spoil it.
+    /// The same, for tests that spoil it.
     pub const fn nftables_mut(&mut self) -> &mut N {
         &mut self.nftables
+    }
+
+    /// Where it looks for stale flows.
+    #[must_use]
+    pub const fn conntrack(&self) -> &C {
+        &self.conntrack
     }
 
     fn sync_whole(&mut self, table: &ServiceTable) -> Result<SyncReport, Error> {
@@ -149,6 +159,10 @@ impl<N: Nftables + Send, C: Conntrack + Send> ServiceBackend for NftablesService
         self.sets = Sets::new(&settings);
         self.settings = settings;
         self.ledger = None;
+    }
+
+    fn netlink_port(&self) -> Option<u32> {
+        self.port
     }
 
     fn cleanup(&mut self) -> Result<(), Error> {

@@ -1,0 +1,22 @@
+//! Services in nf_tables: what is written, and what it does to packets.
+
+mod trace;
+mod writes;
+
+use podway_dataplane::service::ServiceSettings;
+use podway_model::ClusterState;
+use podway_plan::service::{NodeContext, ServicePlanner, ServiceTable};
+
+fn plan(state: &ClusterState, context: &NodeContext) -> ServiceTable {
+    let mut planner = ServicePlanner::new(context.clone());
+    planner.plan_all(state);
+    planner.table().clone()
+}
+
+fn settings(context: &NodeContext) -> ServiceSettings {
+    ServiceSettings {
+        pod_prefixes: context.pod_prefixes.clone(),
+        node_port_prefixes: context.node_port_prefixes.clone(),
+        ..ServiceSettings::default()
+    }
+}
