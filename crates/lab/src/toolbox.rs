@@ -4,6 +4,7 @@
 mod answer;
 mod connect;
 mod datagrams;
+mod fetch;
 mod pause;
 mod ports;
 mod sctp;
@@ -67,6 +68,14 @@ pub enum Command {
         #[arg(long, default_value = "2s", value_parser = parse_duration)]
         timeout: Duration,
     },
+    /// Ask an HTTP server for / and print its answer, or TIMEOUT, REFUSED or OTHER
+    Fetch {
+        /// HOST:PORT; an IPv6 address in brackets
+        target: String,
+        /// How long to try: 500ms, 2s
+        #[arg(long, default_value = "2s", value_parser = parse_duration)]
+        timeout: Duration,
+    },
     /// Own the namespaces of a sandbox until SIGTERM
     Pause,
 }
@@ -84,6 +93,7 @@ impl Command {
                 protocol,
                 timeout,
             } => return block_on(try_connection(&target, protocol, timeout)),
+            Self::Fetch { target, timeout } => return block_on(fetch::run(target, timeout)),
             Self::Serve(ports) => ports,
             Self::Netexec {
                 http_port,

@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
-use podway_model::{ClusterState, ObjectName, Protocol};
+use anyhow::Context;
+use podway_model::{ClusterState, Protocol};
 use podway_plan::explain::{Explainer, Question};
 use podway_watch::manifest;
 
@@ -96,11 +96,10 @@ fn open(path: &Path) -> anyhow::Result<BufReader<Box<dyn Read>>> {
 
 fn object<T: serde::Serialize + std::fmt::Display>(
     args: &ExplainObjectArgs,
-    ask: impl FnOnce(&mut Explainer, &ObjectName, Option<&str>) -> anyhow::Result<T>,
+    ask: impl FnOnce(&mut Explainer, &str, Option<&str>) -> anyhow::Result<T>,
 ) -> anyhow::Result<ExitCode> {
-    let name = ObjectName::parse(&args.object)
-        .ok_or_else(|| anyhow!("{:?}: write NAMESPACE/NAME", args.object))?;
-    let view = ask(&mut Explainer::new(state(&args.source)?), &name, args.node.as_deref())?;
+    let mut explainer = Explainer::new(state(&args.source)?);
+    let view = ask(&mut explainer, &args.object, args.node.as_deref())?;
     match args.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&view)?),
         Output::Text => print!("{view}"),

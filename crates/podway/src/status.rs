@@ -1,12 +1,15 @@
 //! `podway status`: what each node says it has programmed, held against what
 //! the cluster holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use futures_util::TryStreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::api::ListParams;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use podway_agent::status::{self, NodeStatus};
 use serde::Serialize;
@@ -42,6 +45,28 @@ pub(crate) fn run(cluster: &ClusterArgs, output: Output) -> anyhow::Result<ExitC
     }
     let well = report.nodes.iter().all(Entry::is_well);
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Waits until every node says that it has in force what the cluster holds now.
+///
+/// Nodes say so in ConfigMaps, so those are what is watched.
+pub(crate) async fn wait_until_in_force(args: &ClusterArgs) -> anyhow::Result<()> {
+    let revision = cluster::state(args).await?.revision();
+    let client = cluster::connect(args).await?;
+    let nodes: Api<Node> = Api::all(client.clone());
+    let nodes = nodes.list(&ListParams::default()).await.context("cannot list the nodes")?;
+    let mut waiting: BTreeSet<String> = nodes.iter().map(ResourceExt::name_any).collect();
+    let maps: Api<ConfigMap> = Api::namespaced(client, status::NAMESPACE);
+    let config = watcher::Config::default().labels(status::NODE_LABEL);
+    let mut reports = pin!(watcher(maps, config).default_backoff().applied_objects());
+    while !waiting.is_empty() {
+        let map = reports.try_next().await?.context("the watch of the nodes' status ended")?;
+        let report = read(&map)?;
+        if report.synced && report.revision >= revision {
+            waiting.remove(&report.node);
+        }
+    }
+    Ok(())
 }
 
 async fn collect(args: &ClusterArgs) -> anyhow::Result<Report> {

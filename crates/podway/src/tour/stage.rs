@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::Api;
@@ -105,13 +105,13 @@ impl Stage {
     /// how long that took.
     pub(super) fn wait_until_in_force(&self) -> anyhow::Result<Duration> {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            if cluster::block_on(crate::status::is_in_force(&self.cluster()))? {
-                return Ok(begun.elapsed());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        bail!("the nodes do not have everything in force: see podway status")
+        let cluster = self.cluster();
+        cluster::block_on(async {
+            let waiting = crate::status::wait_until_in_force(&cluster);
+            let outcome = tokio::time::timeout(PATIENCE, waiting).await;
+            outcome.context("the nodes do not have everything in force: see podway status")?
+        })?;
+        Ok(begun.elapsed())
     }
 
     pub(super) fn client(&self, family: IpFamily) -> anyhow::Result<IpAddr> {
