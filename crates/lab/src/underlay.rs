@@ -24,14 +24,14 @@ pub(crate) const CLIENT: &str = "client";
 /// Kernel parameters of every namespace of the lab. Forwarding comes first: it
 /// resets others.
 const PARAMETERS: [(&str, &str); 6] = [
-    ("net.ipv4.ip_forward", "1"),
-    ("net.ipv6.conf.all.forwarding", "1"),
+    ("net/ipv4/ip_forward", "1"),
+    ("net/ipv6/conf/all/forwarding", "1"),
     // Nobody advertises anything here; a waiting router solicitation and
     // duplicate address detection would only delay.
-    ("net.ipv6.conf.all.accept_ra", "0"),
-    ("net.ipv6.conf.default.accept_ra", "0"),
-    ("net.ipv6.conf.all.accept_dad", "0"),
-    ("net.ipv6.conf.default.accept_dad", "0"),
+    ("net/ipv6/conf/all/accept_ra", "0"),
+    ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/ipv6/conf/all/accept_dad", "0"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
 ];
 
 /// Makes the underlay's namespace and bridge, or completes it.
@@ -132,16 +132,16 @@ fn ensure_namespace(
         }
         Err(error) => return Err(error.into()),
     };
-    if outcome == Outcome::Made {
-        namespace.run(|| {
-            PARAMETERS
-                .iter()
-                .try_for_each(|(key, value)| sysctl::ensure(key, value).map(drop))
-        })??;
-        let mut links = Rtnetlink::open_in(&namespace)?;
-        if let Some(loopback) = links.link("lo")? {
-            links.change_link(loopback.index, &LinkChange::new().up())?;
-        }
+    // Also where it was kept: whoever made it may have been killed here.
+    let parameters = || {
+        PARAMETERS
+            .iter()
+            .try_for_each(|(key, value)| sysctl::ensure(key, value).map(drop))
+    };
+    namespace.run(parameters)??;
+    let mut links = Rtnetlink::open_in(&namespace)?;
+    if let Some(loopback) = links.link("lo")?.filter(|loopback| !loopback.up) {
+        links.change_link(loopback.index, &LinkChange::new().up())?;
     }
     progress(Step::new(format!("namespace {name}"), outcome));
     Ok(namespace)

@@ -34,7 +34,14 @@ async fn fetch(target: &str) -> io::Result<String> {
         .header(hyper::header::HOST, target)
         .body(Empty::<Bytes>::new())
         .map_err(io::Error::other)?;
-    let response = sender.send_request(request).await.map_err(io::Error::other)?;
-    let body = response.into_body().collect().await.map_err(io::Error::other)?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(io::Error::other)?;
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(io::Error::other)?;
     Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
 }
