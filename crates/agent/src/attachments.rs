@@ -43,8 +43,12 @@ impl Attachments {
         self.known.values()
     }
 
-    /// Adds an attachment, in memory and in the file.
+    /// Adds an attachment, in memory and in the file. A pod has one sandbox: what
+    /// is known of an older one is no longer true.
     pub(crate) fn add(&mut self, attachment: &Attachment) -> io::Result<()> {
+        self.known.retain(|_, known| {
+            pod_of(known) != pod_of(attachment) || known.ifname != attachment.ifname
+        });
         self.known.insert(key(attachment), attachment.clone());
         self.write()
     }
@@ -118,10 +122,16 @@ mod tests {
         assert!(attachments.remove("s2", "eth0").unwrap().is_some());
         assert!(attachments.remove("s2", "eth0").unwrap().is_none());
 
+        attachments.add(&attachment("s4", "c")).unwrap();
+        assert!(
+            attachments.remove("s3", "eth0").unwrap().is_none(),
+            "an older sandbox"
+        );
+
         let mut again = Attachments::read(folder.path());
         let pods: Vec<_> = again.list().map(|a| a.name.clone()).collect();
         assert_eq!(pods, ["a", "c"]);
-        assert_eq!(again.prune(|a| a.name == "a"), [attachment("s3", "c")]);
+        assert_eq!(again.prune(|a| a.name == "a"), [attachment("s4", "c")]);
         assert_eq!(Attachments::read(folder.path()).list().count(), 1);
     }
 

@@ -27,6 +27,11 @@ pub(crate) trait Feature: Send {
     /// The name in the status.
     fn name(&self) -> &'static str;
 
+    /// Whether a pod must not start before the feature has it in its plan.
+    fn guards_pods(&self) -> bool {
+        false
+    }
+
     /// Plans from the whole state, forgetting what was planned before.
     fn plan_all(&mut self, state: &ClusterState);
 
@@ -90,6 +95,10 @@ impl Tracked {
 
     pub(crate) fn name(&self) -> &'static str {
         self.feature.name()
+    }
+
+    pub(crate) fn guards_pods(&self) -> bool {
+        self.feature.guards_pods()
     }
 
     /// What is wrong with the last write.

@@ -1,11 +1,10 @@
 //! Writing files so that a reader sees the old text or the new one, whole.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
-/// Replaces a file's text; true where it was another one before. The new text
-/// is on the disk before it has the name.
+/// Replaces a file's text; true where it was another one before.
 pub(crate) fn replace_if_different(path: &Path, text: &str) -> io::Result<bool> {
     if fs::read(path).is_ok_and(|present| present == text.as_bytes()) {
         return Ok(false);
@@ -13,7 +12,8 @@ pub(crate) fn replace_if_different(path: &Path, text: &str) -> io::Result<bool> 
     replace(path, text).map(|()| true)
 }
 
-/// Replaces a file's text.
+/// Replaces a file's text. The disk need not have it at once: what is written
+/// here is of no use after the machine went down, or written again then.
 pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
@@ -21,9 +21,7 @@ pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
     // In the same folder, so that renaming is atomic; with a leading dot and a
     // suffix that container runtimes do not read.
     let draft = folder.join(format!(".{}.new", name.to_string_lossy()));
-    let mut file = File::create(&draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
+    fs::write(&draft, text)?;
     fs::rename(&draft, path)
 }
 

@@ -23,13 +23,15 @@ const DEFAULT_MTU: u32 = 1500;
 pub(crate) struct PodConfig {
     file: PathBuf,
     template: Conflist,
+    /// Whether pods have no network before the overlay says its MTU.
+    needs_overlay: bool,
     /// What the file says.
     written: Option<Conflist>,
     problem: Option<String>,
 }
 
 impl PodConfig {
-    pub(crate) fn new(config: &Pods, agent_socket: Option<PathBuf>) -> Self {
+    pub(crate) fn new(config: &Pods, agent_socket: Option<PathBuf>, needs_overlay: bool) -> Self {
         Self {
             file: config.cni_conf_dir.join(FILE_NAME),
             template: Conflist {
@@ -41,15 +43,16 @@ impl PodConfig {
                 agent_socket,
                 policy_wait_seconds: config.policy_wait_seconds.into(),
             },
+            needs_overlay,
             written: None,
             problem: None,
         }
     }
 
-    /// Writes the file, where it does not say so already. Without prefixes there
-    /// is nothing that it could say.
+    /// Writes the file, where it does not say so already. Without prefixes, or
+    /// before the overlay is up, there is nothing that it could say.
     pub(crate) fn configure(&mut self, prefixes: &[IpNet], mtu: Option<u32>) {
-        if prefixes.is_empty() {
+        if prefixes.is_empty() || (self.needs_overlay && mtu.is_none()) {
             return;
         }
         let conflist = Conflist {
@@ -77,7 +80,10 @@ impl PodConfig {
     /// What keeps pods from being attached.
     pub(crate) fn problem(&self) -> Option<String> {
         if self.written.is_none() && self.problem.is_none() {
-            return Some("the Node has no podCIDRs yet, or the network is not ready".to_owned());
+            return Some(
+                "no pod can start: the Node has no podCIDRs yet, or the overlay is not up"
+                    .to_owned(),
+            );
         }
         self.problem.clone()
     }

@@ -65,7 +65,9 @@ async fn serve(config: Configuration, node: Arc<str>) -> Result<(), Error> {
     let sync = Sync::new(Parts {
         node: node.clone(),
         features: features.all.into_iter().map(Tracked::new).collect(),
-        pods: pods.enabled.then(|| PodConfig::new(pods, socket)),
+        pods: pods
+            .enabled
+            .then(|| PodConfig::new(pods, socket, config.overlay.enabled)),
         attachments: Attachments::read(&config.state_dir),
         counters,
         readiness,

@@ -127,7 +127,6 @@ impl<O: Outbox> Sync<O> {
         if self.is_synced {
             self.write(now);
             self.serve_requests(now);
-            self.configure_pods();
         }
         self.report();
     }
@@ -196,18 +195,23 @@ impl<O: Outbox> Sync<O> {
         }
     }
 
-    /// Ok once every feature has what it planned for the pod in force.
+    /// Ok once the features that guard pods have what they planned for it in
+    /// force, whatever the others do.
     fn attach(&mut self, attachment: &Attachment, now: Instant) -> Result<(), String> {
         let pod = pod_of(attachment);
         self.attachments
             .add(attachment)
             .map_err(|error| format!("remember the attachment of {pod}: {error}"))?;
         self.plan(|feature, state| feature.attach(state, attachment));
-        self.features
-            .iter_mut()
-            .for_each(|feature| feature.write_now(now));
+        for feature in &mut self.features {
+            if feature.guards_pods() {
+                feature.write_now(now);
+            } else {
+                feature.write(now);
+            }
+        }
         tracing::debug!(%pod, addresses = ?attachment.addresses, "attached");
-        self.problems().map_or(Ok(()), Err)
+        self.unguarded().map_or(Ok(()), Err)
     }
 
     fn detach(&mut self, detachment: &Detachment, now: Instant) -> Result<(), String> {
@@ -225,35 +229,27 @@ impl<O: Outbox> Sync<O> {
         Ok(())
     }
 
-    fn problems(&self) -> Option<String> {
-        let problems: Vec<String> = self
-            .features
-            .iter()
+    /// What keeps pods from being guarded.
+    fn unguarded(&self) -> Option<String> {
+        let guards = self.features.iter().filter(|feature| feature.guards_pods());
+        let problems: Vec<String> = guards
             .filter_map(|feature| Some(format!("{}: {}", feature.name(), feature.problem()?)))
             .collect();
         (!problems.is_empty()).then(|| problems.join("; "))
     }
 
-    /// Tells the container runtime how to attach pods, once they would have a
-    /// network: the node's prefixes are known and every feature is in force.
-    fn configure_pods(&mut self) {
-        let Some(pods) = &mut self.pods else {
+    /// Tells the container runtime how to attach pods, once they would be guarded
+    /// and have a network.
+    fn configure_pods(&mut self, mtu: Option<u32>) {
+        if self.unguarded().is_some() {
             return;
-        };
-        let mut report = Report::default();
-        self.features
-            .iter()
-            .for_each(|feature| feature.describe(&mut report));
+        }
         let prefixes = self
             .state
             .node(&self.node)
             .map_or(&[][..], |node| node.pod_prefixes.as_slice());
-        if self
-            .features
-            .iter()
-            .all(|feature| feature.problem().is_none())
-        {
-            pods.configure(prefixes, report.mtu);
+        if let Some(pods) = &mut self.pods {
+            pods.configure(prefixes, mtu);
         }
     }
 
@@ -262,6 +258,9 @@ impl<O: Outbox> Sync<O> {
         self.features
             .iter()
             .for_each(|feature| feature.describe(&mut report));
+        if self.is_synced {
+            self.configure_pods(report.mtu);
+        }
         let status = &mut report.status;
         status.node = self.node.to_string();
         status.version = env!("CARGO_PKG_VERSION").to_owned();
@@ -305,7 +304,7 @@ impl<O: Outbox> Sync<O> {
                 }
                 None => "the API server's objects are not listed yet".to_owned(),
             }
-        } else if let Some(problems) = self.problems() {
+        } else if let Some(problems) = self.unguarded() {
             problems
         } else {
             return AgentStatus {

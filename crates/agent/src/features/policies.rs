@@ -49,6 +49,10 @@ impl Feature for Policies {
         "policies"
     }
 
+    fn guards_pods(&self) -> bool {
+        true
+    }
+
     fn plan_all(&mut self, state: &ClusterState) {
         self.planner = PolicyPlanner::plan(Some(self.node.clone()), state);
         self.change = PolicyChange::default();

@@ -24,6 +24,10 @@ impl Feature for Noted {
         self.name
     }
 
+    fn guards_pods(&self) -> bool {
+        self.name == "first"
+    }
+
     fn plan_all(&mut self, state: &ClusterState) {
         let namespaces = state.namespaces().count();
         self.note(&format!("plan all of {namespaces}"));
@@ -118,7 +122,7 @@ impl Bench {
                 feature("first", &failures),
                 feature("second", &Arc::default()),
             ],
-            pods: Some(PodConfig::new(&pods, None)),
+            pods: Some(PodConfig::new(&pods, None, true)),
             attachments: Attachments::read(folder.path()),
             counters: Counters::default(),
             readiness: readiness.clone(),
@@ -387,7 +391,7 @@ fn the_runtime_is_configured_once_the_node_has_prefixes_and_a_network() {
     *bench.failures.lock() = 2;
     bench.node(&["10.244.1.0/24", "fd00:10:244:1::/64"]);
     bench.turn();
-    assert!(!file.exists(), "a feature fails");
+    assert!(!file.exists(), "pods would not be guarded");
 
     bench.now += Duration::from_secs(1);
     bench.turn();
