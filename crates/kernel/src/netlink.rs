@@ -162,6 +162,10 @@ impl Socket {
         for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
             enable(&descriptor, option)?;
         }
+        // Filters in requests for listings count, and wrong ones are errors.
+        if bus == Bus::Route {
+            enable(&descriptor, libc::NETLINK_GET_STRICT_CHK)?;
+        }
         // Without CAP_NET_ADMIN the queue stays as it is, and so does what the
         // caller may do with it.
         let _ = setsockopt(&descriptor, sockopt::RcvBufForce, &RECEIVE_QUEUE);
@@ -212,6 +216,41 @@ impl Socket {
                 reason,
             }),
         }
+    }
+
+    /// Sends one request and returns what the kernel sent before it
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] and failures of the socket.
+    pub fn ask(&mut self, kind: u16, body: &[u8]) -> Result<Messages, Error> {
+        let sequence = self.sequence(0);
+        let mut bytes = Vec::with_capacity(HEADER + body.len());
+        put_message(&mut bytes, kind, FLAG_ACK, sequence, |out| {
+            out.extend_from_slice(body);
+        });
+        self.send(&bytes)?;
+        let mut messages = Messages::default();
+        while let Some(length) = self.receive_now()? {
+            for message in walk(&self.buffer[..length]) {
+                let message = message?;
+                match message.kind {
+                    _ if message.sequence != sequence => {}
+                    MESSAGE_ERROR => match read_answer(&message)?.error {
+                        None => return Ok(messages),
+                        Some((errno, reason)) => {
+                            return Err(Error::Refused {
+                                sequence,
+                                errno,
+                                reason,
+                            });
+                        }
+                    },
+                    _ => messages.push(&message),
+                }
+            }
+        }
+        Err(Error::Silent { sequence })
     }
 
     /// Sends messages, made with [`put_message`], in one system call and
@@ -270,7 +309,19 @@ impl Socket {
                 }
                 interrupted |= message.flags & FLAG_DUMP_INTERRUPTED != 0;
                 match message.kind {
-                    MESSAGE_DONE => return Ok((!interrupted).then_some(messages)),
+                    MESSAGE_DONE => {
+                        // A listing that broke off says why in its last message.
+                        let code = word(message.body, 0).unwrap_or(0);
+                        let errno = i32::from_ne_bytes(code.to_ne_bytes()).saturating_neg();
+                        if errno > 0 {
+                            return Err(Error::Refused {
+                                sequence,
+                                errno: Errno::from_raw(errno),
+                                reason: None,
+                            });
+                        }
+                        return Ok((!interrupted).then_some(messages));
+                    }
                     MESSAGE_ERROR => match read_answer(&message)?.error {
                         Some((Errno::EINTR | Errno::EAGAIN, _)) => return Ok(None),
                         Some((errno, reason)) => {

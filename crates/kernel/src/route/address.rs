@@ -40,7 +40,7 @@ impl Rtnetlink {
             object: &object,
         };
         let message = RouteNetlinkMessage::NewAddress(to_message(link, address));
-        self.change(doing, message, Mode::Replace)
+        self.change(doing, &message, Mode::Replace)
     }
 
     /// Takes an address from an interface. Whether it was there.
@@ -54,7 +54,7 @@ impl Rtnetlink {
             object: &object,
         };
         let message = RouteNetlinkMessage::DelAddress(to_message(link, address));
-        found(self.change(doing, message, Mode::Existing))
+        found(self.change(doing, &message, Mode::Existing))
     }
 
     /// The addresses of one interface, or of all.

@@ -3,7 +3,7 @@ use std::fmt;
 use netlink_packet_core::DecodeError;
 use nix::errno::Errno;
 
-use crate::netns;
+use crate::{netlink, netns};
 
 /// What an rtnetlink operation returns.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -12,14 +12,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kernel refused the request.
-    #[error("cannot {operation} {object}{}", Explanation(*errno, detail))]
+    #[error("cannot {operation} {object}{}", Explanation(*errno, reason.as_deref()))]
     Refused {
         /// What was attempted: `create link`.
         operation: &'static str,
         /// On what: `veth1a2b`.
         object: String,
-        /// The kernel's own words (extended acknowledgement); may be empty.
-        detail: String,
+        /// The kernel's own explanation, where it gives one.
+        reason: Option<String>,
         /// Its reason.
         #[source]
         errno: Errno,
@@ -40,15 +40,23 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A system call on the socket failed.
-    #[error("rtnetlink socket: {call} failed")]
+    /// No socket could be opened.
+    #[error("cannot open an rtnetlink socket")]
+    Open(#[source] netlink::Error),
+    /// The socket failed.
+    #[error("cannot {operation} {object}: talking to the kernel failed")]
     Socket {
-        /// The call.
-        call: &'static str,
-        /// Its reason.
+        /// What was attempted.
+        operation: &'static str,
+        /// On what.
+        object: String,
+        /// The reason.
         #[source]
-        errno: Errno,
+        source: netlink::Error,
     },
+    /// Notifications cannot be read.
+    #[error("cannot read the kernel's notifications")]
+    Monitor(#[source] netlink::Error),
     /// The socket could not be opened in another namespace.
     #[error("cannot open an rtnetlink socket in another network namespace")]
     Namespace(#[source] netns::Error),
@@ -62,16 +70,6 @@ pub enum Error {
         /// The reason.
         #[source]
         source: DecodeError,
-    },
-    /// A dump changed under the reader each time it was tried.
-    #[error("cannot {operation} {object}: it changed during each of {attempts} readings")]
-    Unsteady {
-        /// What was attempted.
-        operation: &'static str,
-        /// On what.
-        object: String,
-        /// How often.
-        attempts: u32,
     },
 }
 
@@ -101,10 +99,14 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Refused { errno, .. } | Self::Socket { errno, .. } => kind_of(*errno),
+            Self::Refused { errno, .. } => kind_of(*errno),
             Self::NoLink { .. } => ErrorKind::NotFound,
             Self::Name { .. } => ErrorKind::Invalid,
-            Self::Namespace(_) | Self::Answer { .. } | Self::Unsteady { .. } => ErrorKind::Other,
+            Self::Open(_)
+            | Self::Socket { .. }
+            | Self::Monitor(_)
+            | Self::Namespace(_)
+            | Self::Answer { .. } => ErrorKind::Other,
         }
     }
 }
@@ -123,12 +125,14 @@ fn kind_of(errno: Errno) -> ErrorKind {
 }
 
 /// The kernel's own words, or else what the error number usually means here.
-struct Explanation<'a>(Errno, &'a str);
+struct Explanation<'a>(Errno, Option<&'a str>);
 
 impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(reason) = self.1 {
+            return write!(f, ": the kernel says {reason:?}");
+        }
         let usual = match kind_of(self.0) {
-            _ if !self.1.is_empty() => return write!(f, ": the kernel says {:?}", self.1),
             ErrorKind::Denied => "CAP_NET_ADMIN is needed",
             ErrorKind::Unsupported => "this kernel cannot do it",
             ErrorKind::Unreachable => "the gateway is on no connected network, or the link is down",

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use netlink_packet_route::RouteNetlinkMessage;
+use nix::errno::Errno;
 
 use super::error::{Error, ErrorKind, Result};
 use super::socket::{Doing, Mode, Rtnetlink};
@@ -337,7 +338,7 @@ impl Rtnetlink {
             object: &link.name,
         };
         let message = RouteNetlinkMessage::NewLink(message::create(link));
-        self.change(doing, message, Mode::Create)?;
+        self.change(doing, &message, Mode::Create)?;
         // Kernels before 6.2 do not say the number of what they made.
         let index = self.index_of(&link.name)?;
         match &link.kind {
@@ -387,7 +388,7 @@ impl Rtnetlink {
             object: &link,
         };
         let message = RouteNetlinkMessage::NewLink(message::change(link, change));
-        self.change(doing, message, Mode::Existing)
+        self.change(doing, &message, Mode::Existing)
     }
 
     /// Deletes an interface, a veth with its peer. Takes the kernel 20-30 ms
@@ -401,7 +402,7 @@ impl Rtnetlink {
             object: &link,
         };
         let message = RouteNetlinkMessage::DelLink(message::of_index(link));
-        self.change(doing, message, Mode::Existing)
+        self.change(doing, &message, Mode::Existing)
     }
 
     /// Deletes every interface of a group at once, in the time of one. Whether
@@ -417,13 +418,15 @@ impl Rtnetlink {
             object: &object,
         };
         if group == 0 {
-            return Err(doing.refused(
-                nix::errno::Errno::EINVAL,
-                "group 0 holds every interface".into(),
-            ));
+            return Err(Error::Refused {
+                operation: doing.operation,
+                object,
+                reason: Some("group 0 holds every interface".into()),
+                errno: Errno::EINVAL,
+            });
         }
         let message = RouteNetlinkMessage::DelLink(message::of_group(group));
-        found(self.change(doing, message, Mode::Existing))
+        found(self.change(doing, &message, Mode::Existing))
     }
 
     /// The interface of this name.
@@ -466,7 +469,7 @@ impl Rtnetlink {
             operation: "look up interface",
             object,
         };
-        match self.ask(doing, RouteNetlinkMessage::GetLink(message)) {
+        match self.ask(doing, &RouteNetlinkMessage::GetLink(message)) {
             Ok(answers) => Ok(answers.iter().find_map(Link::of_message)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use netlink_packet_route::RouteNetlinkMessage;
@@ -16,7 +16,8 @@ use super::link::{Link, LinkIndex};
 use super::neighbour::{FdbEntry, Neighbour, destination_of};
 use super::routes::Route;
 use super::rule::Rule;
-use super::socket::{RawMessages, open_socket, receive};
+use super::socket::decode;
+use crate::netlink::{self, Bus, Socket};
 
 /// What to be told about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,17 +35,14 @@ pub enum Group {
 }
 
 impl Group {
-    /// The bits of RTNLGRP_* numbers, which count from one.
-    const fn bits(self) -> u32 {
-        const fn bit(group: u32) -> u32 {
-            1 << (group - 1)
-        }
+    /// RTNLGRP_*.
+    const fn numbers(self) -> &'static [u32] {
         match self {
-            Self::Link => bit(libc::RTNLGRP_LINK),
-            Self::Address => bit(libc::RTNLGRP_IPV4_IFADDR) | bit(libc::RTNLGRP_IPV6_IFADDR),
-            Self::Route => bit(libc::RTNLGRP_IPV4_ROUTE) | bit(libc::RTNLGRP_IPV6_ROUTE),
-            Self::Neighbour => bit(libc::RTNLGRP_NEIGH),
-            Self::Rule => bit(libc::RTNLGRP_IPV4_RULE) | bit(libc::RTNLGRP_IPV6_RULE),
+            Self::Link => &[libc::RTNLGRP_LINK],
+            Self::Address => &[libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR],
+            Self::Route => &[libc::RTNLGRP_IPV4_ROUTE, libc::RTNLGRP_IPV6_ROUTE],
+            Self::Neighbour => &[libc::RTNLGRP_NEIGH],
+            Self::Rule => &[libc::RTNLGRP_IPV4_RULE, libc::RTNLGRP_IPV6_RULE],
         }
     }
 }
@@ -73,8 +71,7 @@ pub enum Notification {
 /// A subscription to one namespace's changes, our own included.
 #[derive(Debug)]
 pub struct Monitor {
-    fd: OwnedFd,
-    buffer: Vec<u8>,
+    socket: Socket,
     pending: VecDeque<Notification>,
 }
 
@@ -82,12 +79,14 @@ impl Monitor {
     /// Subscribes in the calling thread's namespace.
     ///
     /// # Errors
-    /// [`Error::Socket`].
+    /// [`Error::Open`].
     pub fn open(groups: &[Group]) -> Result<Self> {
-        let bits = groups.iter().fold(0, |bits, group| bits | group.bits());
+        let socket = Socket::open(Bus::Route).map_err(Error::Open)?;
+        for group in groups.iter().flat_map(|group| group.numbers()) {
+            socket.join(*group).map_err(Error::Open)?;
+        }
         Ok(Self {
-            fd: open_socket(bits)?,
-            buffer: vec![0; 64 * 1024],
+            socket,
             pending: VecDeque::new(),
         })
     }
@@ -95,7 +94,7 @@ impl Monitor {
     /// Waits for the next notification, at most `timeout` (for ever without).
     ///
     /// # Errors
-    /// [`Error::Socket`].
+    /// [`Error::Monitor`].
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Notification>> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
@@ -103,35 +102,27 @@ impl Monitor {
                 return Ok(Some(notification));
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            match wait_readable(&self.fd, left) {
+            match wait_readable(&self.socket, left) {
                 Ok(true) => self.fill()?,
                 Ok(false) => return Ok(None),
                 Err(Errno::EINTR) => {}
                 Err(errno) => {
-                    return Err(Error::Socket {
+                    return Err(Error::Monitor(netlink::Error::Call {
                         call: "poll",
                         errno,
-                    });
+                    }));
                 }
             }
         }
     }
 
     fn fill(&mut self) -> Result<()> {
-        let length = match receive(&self.fd, &mut self.buffer) {
-            Ok(length) => length,
-            // The kernel drops notifications for a full socket and says so once.
-            Err(Error::Socket {
-                errno: Errno::ENOBUFS,
-                ..
-            }) => {
-                self.pending.push_back(Notification::Lost);
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+        let Some(messages) = self.socket.notifications().map_err(Error::Monitor)? else {
+            self.pending.push_back(Notification::Lost);
+            return Ok(());
         };
-        for raw in RawMessages(&self.buffer[..length]) {
-            match raw.and_then(|raw| raw.decode()) {
+        for message in messages.iter() {
+            match decode(&message) {
                 Ok(message) => self.pending.extend(notification(&message)),
                 Err(_) => self.pending.push_back(Notification::Lost),
             }
@@ -140,19 +131,19 @@ impl Monitor {
     }
 }
 
-fn wait_readable(fd: &OwnedFd, timeout: Option<Duration>) -> nix::Result<bool> {
+fn wait_readable(socket: &Socket, timeout: Option<Duration>) -> nix::Result<bool> {
     let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
         // Rounded up: polling 0 ms for the last fraction would spin.
         let milliseconds = timeout.as_micros().div_ceil(1000);
         PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)
     });
-    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     Ok(poll(&mut fds, timeout)? > 0)
 }
 
 impl AsFd for Monitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.socket.as_fd()
     }
 }
 

@@ -48,7 +48,7 @@ impl Rtnetlink {
             object: neighbour,
         };
         let message = RouteNetlinkMessage::NewNeighbour(neighbour.to_message());
-        self.change(doing, message, Mode::Replace)
+        self.change(doing, &message, Mode::Replace)
     }
 
     /// Deletes the neighbour of that address. Whether it was there.
@@ -61,7 +61,7 @@ impl Rtnetlink {
             object: neighbour,
         };
         let message = RouteNetlinkMessage::DelNeighbour(neighbour.to_message());
-        found(self.change(doing, message, Mode::Existing))
+        found(self.change(doing, &message, Mode::Existing))
     }
 
     /// The permanent neighbours on an interface, both families.
@@ -85,7 +85,7 @@ impl Rtnetlink {
             object: entry,
         };
         let message = RouteNetlinkMessage::NewNeighbour(entry.to_message());
-        self.change(doing, message, Mode::Replace)
+        self.change(doing, &message, Mode::Replace)
     }
 
     /// Deletes a forwarding entry. Whether it was there.
@@ -98,7 +98,7 @@ impl Rtnetlink {
             object: entry,
         };
         let message = RouteNetlinkMessage::DelNeighbour(entry.to_message());
-        found(self.change(doing, message, Mode::Existing))
+        found(self.change(doing, &message, Mode::Existing))
     }
 
     /// The permanent forwarding entries of a VXLAN device.

@@ -189,7 +189,7 @@ impl Rtnetlink {
             object: route,
         };
         let message = RouteNetlinkMessage::NewRoute(to_message(route));
-        self.change(doing, message, Mode::Create)
+        self.change(doing, &message, Mode::Create)
     }
 
     /// Adds a route, or replaces the one with its destination, table and
@@ -203,7 +203,7 @@ impl Rtnetlink {
             object: route,
         };
         let message = RouteNetlinkMessage::NewRoute(to_message(route));
-        self.change(doing, message, Mode::Replace)
+        self.change(doing, &message, Mode::Replace)
     }
 
     /// Deletes a route; what it names must match. Whether it was there.
@@ -216,7 +216,7 @@ impl Rtnetlink {
             object: route,
         };
         let message = RouteNetlinkMessage::DelRoute(to_message(route));
-        found(self.change(doing, message, Mode::Existing))
+        found(self.change(doing, &message, Mode::Existing))
     }
 
     /// The routes of both families. Routes with several next hops and cached

@@ -113,7 +113,7 @@ impl Rtnetlink {
             object: rule,
         };
         let message = RouteNetlinkMessage::NewRule(rule.to_message());
-        self.change(doing, message, Mode::Create)
+        self.change(doing, &message, Mode::Create)
     }
 
     /// Deletes a rule. Whether it was there.
@@ -126,7 +126,7 @@ impl Rtnetlink {
             object: rule,
         };
         let message = RouteNetlinkMessage::DelRule(rule.to_message());
-        found(self.change(doing, message, Mode::Existing))
+        found(self.change(doing, &message, Mode::Existing))
     }
 
     /// The rules of both families that look up a table, in the kernel's order.
