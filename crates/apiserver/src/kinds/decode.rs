@@ -104,42 +104,49 @@ pub(super) fn decode_value(kind: &Kind, mut value: Value) -> Result<Decoded, Dec
 /// Fills in a missing apiVersion and kind (the path says them) and refuses
 /// others.
 fn adopt_type(kind: &Kind, value: &mut Value) -> Result<(), DecodeError> {
+    let unrecognized = |found: &Value, into: &str| DecodeError {
+        message: format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; \
+             json parse error: json: cannot unmarshal {} into Go {into}",
+            kind.kind,
+            json_type(found)
+        ),
+        field: None,
+    };
     let Value::Object(object) = value else {
-        return Err(DecodeError {
-            message: format!(
-                "the object provided is unrecognized (must be of type {}): couldn't get \
-                 version/kind; json parse error: json: cannot unmarshal {} into Go value of type \
-                 struct {{ apiVersion, kind }}",
-                kind.kind,
-                json_type(value)
-            ),
-            field: None,
-        });
+        return Err(unrecognized(
+            value,
+            "value of type struct { apiVersion, kind }",
+        ));
     };
     let api_version = kind.api_version();
-    for (key, expected) in [("apiVersion", api_version.as_str()), ("kind", kind.kind)] {
-        match object.get(key).and_then(Value::as_str) {
-            None | Some("")
-                if matches!(object.get(key), None | Some(Value::Null | Value::String(_))) =>
-            {
-                object.insert(key.to_owned(), expected.into());
-            }
-            _ => {}
+    let mut given = |key: &str, expected: &str| match object.get(key) {
+        Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+        None | Some(Value::Null | Value::String(_)) => {
+            object.insert(key.to_owned(), expected.into());
+            Ok(expected.to_owned())
         }
-    }
-    let given = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
-    if given("apiVersion") != api_version {
+        Some(other) => Err(unrecognized(
+            other,
+            &format!("struct field .{key} of type string"),
+        )),
+    };
+    let (given_version, given_kind) = (
+        given("apiVersion", &api_version)?,
+        given("kind", kind.kind)?,
+    );
+    if given_version != api_version {
         return Err(DecodeError {
             message: format!(
-                "the API version in the data ({}) does not match the expected API version ({api_version})",
-                given("apiVersion")
+                "the API version in the data ({given_version}) does not match the expected API \
+                 version ({api_version})"
             ),
             field: Some("apiVersion".to_owned()),
         });
     }
-    if given("kind") != kind.kind {
+    if given_kind != kind.kind {
         return Err(kind.cannot_handle(
-            given("kind"),
+            &given_kind,
             kind.version,
             "the kind in the data is not the kind of the path",
             Some("kind".to_owned()),

@@ -83,32 +83,32 @@ fn merge_value(field: Option<Field>, old: Value, patch: Value) -> Result<Value, 
             merge_object(schema, old, patch).map(Value::Object)
         }
         (Some(Field::List(key, schema)), Value::Array(old), Value::Array(patch)) => {
-            merge_list(key, schema, old, patch).map(Value::Array)
+            merge_list(key, schema, &old, patch).map(Value::Array)
         }
         (Some(Field::Set), Value::Array(old), Value::Array(patch)) => {
-            Ok(Value::Array(merge_set(old, &patch)))
+            Ok(Value::Array(merge_set(&old, &patch)))
         }
         (_, _, patch) => Ok(clean(patch).unwrap_or(Value::Null)),
     }
 }
 
-fn merge_set(old: Vec<Value>, patch: &[Value]) -> Vec<Value> {
+fn merge_set(old: &[Value], patch: &[Value]) -> Vec<Value> {
     let mut merged: Vec<Value> = Vec::new();
     for item in old.iter().chain(patch) {
         if !merged.contains(item) {
             merged.push(item.clone());
         }
     }
-    order::arrange(merged, patch, &old, None)
+    order::arrange(merged, patch, old, None)
 }
 
 fn merge_list(
     key: &str,
     schema: &Type,
-    old: Vec<Value>,
+    old: &[Value],
     patch: Vec<Value>,
 ) -> Result<Vec<Value>, PatchError> {
-    let mut merged = old.clone();
+    let mut merged = old.to_vec();
     let (mut changes, mut replace) = (Vec::new(), false);
     for item in patch {
         let Value::Object(mut item) = item else {
@@ -145,7 +145,7 @@ fn merge_list(
             None => merged.extend(clean(Value::Object(change))),
         }
     }
-    Ok(order::arrange(merged, &patched, &old, Some(key)))
+    Ok(order::arrange(merged, &patched, old, Some(key)))
 }
 
 fn key_of(item: &Object, key: &str) -> Result<Value, PatchError> {

@@ -1,3 +1,8 @@
+#![allow(
+    clippy::too_many_lines,
+    reason = "a table of cases is read line by line, not as logic"
+)]
+
 use serde_json::json;
 
 use super::*;

@@ -1,10 +1,16 @@
 //! One table a kind: a sound object, a change of it, and what the server says.
 
+#![allow(
+    clippy::too_many_lines,
+    reason = "a table of cases is read line by line, not as logic"
+)]
+
 use serde_json::{Value, json};
 
 use crate::kinds::{Part, by_kind};
 
 mod objects;
+mod pods;
 mod services;
 
 /// What creating the object answers: nothing, or one text a mistake.

@@ -19,7 +19,7 @@ pub(crate) fn validate_update(new: &Service, old: &Service, errors: &mut FieldEr
     }
     // Nobody has addresses of a headless service without a selector.
     let selects = |spec: &ServiceSpec| spec.selector.as_ref().is_some_and(|s| !s.is_empty());
-    if !(is_headless(new) && !selects(new)) {
+    if !is_headless(new) || selects(new) {
         let lists = (list(&new.ip_families), list(&old.ip_families));
         validate_list(lists, new, &path.child("ipFamilies"), "ipFamily", errors);
     }
