@@ -94,6 +94,9 @@ pub(super) fn replace(
         metadata.remove("managedFields");
         metadata.remove("selfLink");
     }
+    if target.kind.namespaced {
+        super::set_metadata(&mut new, "namespace", target.namespace.clone());
+    }
     let mut new = target.kind.admit_update(new, old.value(), part)?;
     services::admit(
         transaction,

@@ -24,7 +24,21 @@ impl Server {
     }
 
     pub(crate) fn with_kubelet(kubelet: KubeletResolver) -> Server {
-        let dir = tempfile::tempdir().unwrap();
+        Server::on(tempfile::tempdir().unwrap(), kubelet)
+    }
+
+    /// The same data served by a new server on another port.
+    pub(crate) fn restart(self) -> Server {
+        let Server {
+            api, dir, runtime, ..
+        } = self;
+        api.shutdown();
+        drop(api);
+        drop(runtime);
+        Server::on(dir, Arc::new(|_| None))
+    }
+
+    fn on(dir: TempDir, kubelet: KubeletResolver) -> Server {
         let runtime = Runtime::new().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -47,12 +61,6 @@ impl Server {
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.dir.path().join("kubeconfig")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.api.shutdown();
     }
 }
 

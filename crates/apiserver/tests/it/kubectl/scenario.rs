@@ -347,7 +347,7 @@ fn refuse(kubectl: &Kubectl) {
         ),
         (
             service("{clusterIP: 192.0.2.1, ports: [{port: 1}]}"),
-            "not within",
+            "is not in the valid range",
         ),
         (
             "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}}".to_owned(),
