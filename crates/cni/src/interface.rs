@@ -94,6 +94,14 @@ impl PodInterface<'_> {
 
     /// Isolates the node's end from the other pods' ports before it comes up.
     pub(crate) fn connect(&self, socket: &mut Rtnetlink, end: LinkIndex) -> Result<(), Error> {
+        // The bridge has the addresses: without this every port would get a
+        // link-local one of its own, with a route and duplicate detection.
+        let ipv6 = format!("net/ipv6/conf/{}/disable_ipv6", host_name(self.target));
+        match sysctl::ensure(&ipv6, "1") {
+            // A kernel without IPv6.
+            Ok(_) | Err(sysctl::Error::Unknown { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         let port = BridgePort {
             isolated: true,
             hairpin: false,

@@ -70,6 +70,8 @@ fn the_interface_is_an_isolated_port_and_says_whose_it_is() {
     let port = link.port.expect("a bridge port");
     assert!(port.isolated && !port.hairpin, "{port:?}");
 
+    assert_eq!(socket.addresses(Some(link.index)).unwrap(), []);
+
     let bridge = socket.link("podway0").unwrap().unwrap();
     assert_eq!(link.master, Some(bridge.index));
     let mac = bridge.mac.unwrap().to_string();
