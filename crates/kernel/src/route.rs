@@ -16,7 +16,7 @@ mod socket;
 pub use address::Address;
 pub use error::{Error, ErrorKind, Result};
 pub use link::{
-    BridgePort, Link, LinkChange, LinkDetail, LinkIndex, Mac, NewLink, VethPeer, Vxlan,
+    BridgePort, Link, LinkChange, LinkDetail, LinkIndex, Mac, MacError, NewLink, VethPeer, Vxlan,
     check_interface_name,
 };
 pub use monitor::{Group, Monitor, Notification};

@@ -20,8 +20,8 @@ pub struct Address {
     pub link: LinkIndex,
     /// The address with the length of its network: `10.244.1.1/24`.
     pub address: IpNet,
-    /// Whether the kernel made it itself: an IPv6 link-local address, the
-    /// loopback's.
+    /// Whether it is valid only on its link or host: an IPv6 link-local
+    /// address, the loopback's.
     pub scope_link: bool,
 }
 

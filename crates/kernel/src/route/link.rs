@@ -1,28 +1,27 @@
 //! Network interfaces.
 
+mod mac;
 mod message;
+mod request;
 
+pub use mac::{Mac, MacError};
 pub(super) use message::mac_of;
+pub use request::{LinkChange, NewLink, VethPeer};
 
 use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 
 use super::error::{Error, ErrorKind, Result};
 use super::socket::{Doing, Mode, Rtnetlink};
-use crate::netns::NetNs;
+use request::NewKind;
 
 /// An interface's number within its namespace. Never given twice while the
 /// namespace lives, unlike a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkIndex(pub u32);
-
-/// An Ethernet address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
 
 /// An interface as the kernel describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,233 +91,6 @@ pub struct BridgePort {
     pub isolated: bool,
     /// May send a frame back to the port that it came from.
     pub hairpin: bool,
-}
-
-/// An interface to make.
-#[derive(Debug, Clone)]
-pub struct NewLink<'a> {
-    pub(super) name: String,
-    pub(super) kind: NewKind<'a>,
-    pub(super) mac: Option<Mac>,
-    pub(super) mtu: Option<u32>,
-    pub(super) group: Option<u32>,
-    pub(super) master: Option<LinkIndex>,
-    pub(super) up: bool,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum NewKind<'a> {
-    Bridge,
-    Veth(VethPeer<'a>),
-    Vxlan(Vxlan),
-}
-
-/// The other end of a veth pair to make.
-#[derive(Debug, Clone)]
-pub struct VethPeer<'a> {
-    pub(super) name: String,
-    pub(super) mac: Option<Mac>,
-    pub(super) mtu: Option<u32>,
-    pub(super) up: bool,
-    pub(super) namespace: Option<&'a NetNs>,
-}
-
-impl<'a> VethPeer<'a> {
-    /// A peer of this name in the same namespace as the first end.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            mac: None,
-            mtu: None,
-            up: false,
-            namespace: None,
-        }
-    }
-
-    /// Puts it into another namespace from the start: it is never seen here,
-    /// and its name need only be free there.
-    #[must_use]
-    pub const fn in_namespace(mut self, namespace: &'a NetNs) -> Self {
-        self.namespace = Some(namespace);
-        self
-    }
-
-    /// Gives it an Ethernet address instead of a random one.
-    #[must_use]
-    pub const fn mac(mut self, mac: Mac) -> Self {
-        self.mac = Some(mac);
-        self
-    }
-
-    /// Sets its MTU.
-    #[must_use]
-    pub const fn mtu(mut self, mtu: u32) -> Self {
-        self.mtu = Some(mtu);
-        self
-    }
-
-    /// Brings it up once the pair is complete.
-    #[must_use]
-    pub const fn up(mut self) -> Self {
-        self.up = true;
-        self
-    }
-}
-
-impl<'a> NewLink<'a> {
-    /// A bridge.
-    pub fn bridge(name: impl Into<String>) -> Self {
-        Self::new(name, NewKind::Bridge)
-    }
-
-    /// A veth pair; `name` is the end in the socket's namespace.
-    pub fn veth(name: impl Into<String>, peer: VethPeer<'a>) -> Self {
-        Self::new(name, NewKind::Veth(peer))
-    }
-
-    /// A VXLAN tunnel.
-    pub fn vxlan(name: impl Into<String>, vxlan: Vxlan) -> Self {
-        Self::new(name, NewKind::Vxlan(vxlan))
-    }
-
-    fn new(name: impl Into<String>, kind: NewKind<'a>) -> Self {
-        Self {
-            name: name.into(),
-            kind,
-            mac: None,
-            mtu: None,
-            group: None,
-            master: None,
-            up: false,
-        }
-    }
-
-    /// Gives it an Ethernet address instead of a random one.
-    #[must_use]
-    pub const fn mac(mut self, mac: Mac) -> Self {
-        self.mac = Some(mac);
-        self
-    }
-
-    /// Sets its MTU.
-    #[must_use]
-    pub const fn mtu(mut self, mtu: u32) -> Self {
-        self.mtu = Some(mtu);
-        self
-    }
-
-    /// Puts it into a group, for [`Rtnetlink::delete_group`].
-    #[must_use]
-    pub const fn group(mut self, group: u32) -> Self {
-        self.group = Some(group);
-        self
-    }
-
-    /// Makes it a port of a bridge.
-    #[must_use]
-    pub const fn master(mut self, bridge: LinkIndex) -> Self {
-        self.master = Some(bridge);
-        self
-    }
-
-    /// Brings it up at once.
-    #[must_use]
-    pub const fn up(mut self) -> Self {
-        self.up = true;
-        self
-    }
-}
-
-/// What to change about an interface; what is not named stays.
-#[derive(Debug, Clone, Default)]
-pub struct LinkChange<'a> {
-    pub(super) name: Option<String>,
-    pub(super) mac: Option<Mac>,
-    pub(super) mtu: Option<u32>,
-    pub(super) group: Option<u32>,
-    pub(super) alias: Option<String>,
-    pub(super) master: Option<Option<LinkIndex>>,
-    pub(super) port: Option<BridgePort>,
-    pub(super) up: Option<bool>,
-    pub(super) namespace: Option<&'a NetNs>,
-}
-
-impl<'a> LinkChange<'a> {
-    /// Changes nothing yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Renames it.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Sets its Ethernet address.
-    #[must_use]
-    pub const fn mac(mut self, mac: Mac) -> Self {
-        self.mac = Some(mac);
-        self
-    }
-
-    /// Sets its MTU.
-    #[must_use]
-    pub const fn mtu(mut self, mtu: u32) -> Self {
-        self.mtu = Some(mtu);
-        self
-    }
-
-    /// Puts it into a group.
-    #[must_use]
-    pub const fn group(mut self, group: u32) -> Self {
-        self.group = Some(group);
-        self
-    }
-
-    /// Sets its alias, at most 255 bytes.
-    #[must_use]
-    pub fn alias(mut self, alias: impl Into<String>) -> Self {
-        self.alias = Some(alias.into());
-        self
-    }
-
-    /// Makes it a port of a bridge, or of none.
-    #[must_use]
-    pub const fn master(mut self, bridge: Option<LinkIndex>) -> Self {
-        self.master = Some(bridge);
-        self
-    }
-
-    /// Sets its settings as a bridge port; it must be one already.
-    #[must_use]
-    pub const fn port(mut self, port: BridgePort) -> Self {
-        self.port = Some(port);
-        self
-    }
-
-    /// Brings it up.
-    #[must_use]
-    pub const fn up(mut self) -> Self {
-        self.up = Some(true);
-        self
-    }
-
-    /// Takes it down. This also removes its routes, and its IPv6 addresses.
-    #[must_use]
-    pub const fn down(mut self) -> Self {
-        self.up = Some(false);
-        self
-    }
-
-    /// Moves it to another namespace, where it is down.
-    #[must_use]
-    pub const fn move_to(mut self, namespace: &'a NetNs) -> Self {
-        self.namespace = Some(namespace);
-        self
-    }
 }
 
 impl Rtnetlink {
@@ -509,43 +281,5 @@ pub fn check_interface_name(name: &str) -> Result<()> {
 impl fmt::Display for LinkIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "number {}", self.0)
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Text that is no Ethernet address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an Ethernet address (six pairs of hexadecimal digits, as 12:c6:65:89:b4:e3)")]
-pub struct MacError(String);
-
-impl FromStr for Mac {
-    type Err = MacError;
-
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        let invalid = || MacError(text.to_owned());
-        let mut bytes = [0; 6];
-        let mut parts = text.split([':', '-']);
-        for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2);
-            *byte = part
-                .and_then(|part| u8::from_str_radix(part, 16).ok())
-                .ok_or_else(invalid)?;
-        }
-        match parts.next() {
-            None => Ok(Self(bytes)),
-            Some(_) => Err(invalid()),
-        }
     }
 }

@@ -9,7 +9,8 @@ use netlink_packet_route::link::{
     LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
-use super::{BridgePort, Link, LinkChange, LinkDetail, LinkIndex, Mac, NewKind, NewLink, Vxlan};
+use super::request::{LinkChange, NewKind, NewLink};
+use super::{BridgePort, Link, LinkDetail, LinkIndex, Mac, Vxlan};
 use crate::netns::NetNs;
 
 pub(super) fn of_index(index: LinkIndex) -> LinkMessage {
