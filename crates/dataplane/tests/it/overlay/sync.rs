@@ -189,7 +189,7 @@ fn a_deleted_or_changed_device_comes_back_as_it_was() {
             socket.change_link(link, &LinkChange::new().up()).unwrap();
         }),
         ("down", |socket, link| {
-            socket.change_link(link, &LinkChange::new().down()).unwrap()
+            socket.change_link(link, &LinkChange::new().down()).unwrap();
         }),
         ("another Ethernet address", |socket, link| {
             let change = LinkChange::new().mac(Mac([2, 0, 0, 0, 0, 9]));
