@@ -5,17 +5,31 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Resource};
-use parking_lot::Mutex;
 use serde_json::json;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
-/// Writes Events about pods. The same event again raises the count of the
-/// first one, as Kubernetes' recorders do.
+/// Writes Events about pods, in order and without keeping anybody waiting. The
+/// same event again raises the count of the first one, as Kubernetes' recorders
+/// do.
 pub(crate) struct Recorder {
+    news: mpsc::Sender<News>,
+}
+
+/// What is to be written.
+struct News {
+    object: ObjectReference,
+    kind: &'static str,
+    reason: &'static str,
+    message: String,
+}
+
+/// The task that writes.
+struct Writer {
     client: Client,
     component: &'static str,
     host: Option<String>,
-    written: Mutex<BTreeMap<Key, Written>>,
+    written: BTreeMap<Key, Written>,
 }
 
 /// Pod uid, reason, message.
@@ -29,82 +43,116 @@ struct Written {
 
 /// How many events are remembered; older ones start a new count.
 const REMEMBERED: usize = 1024;
+/// How many events may wait while the API server is away; more are lost.
+const WAITING: usize = 1024;
 
 impl Recorder {
-    /// Events of `component`, on `host` where it belongs to a node.
+    /// Events of `component`, on `host` where it belongs to a node. Needs an
+    /// event loop, whose task writes until the recorder is dropped.
     pub(crate) fn new(client: Client, component: &'static str, host: Option<String>) -> Self {
-        Self {
+        let (news, mut arriving) = mpsc::channel::<News>(WAITING);
+        let mut writer = Writer {
             client,
             component,
             host,
-            written: Mutex::default(),
-        }
+            written: BTreeMap::new(),
+        };
+        tokio::spawn(async move {
+            while let Some(news) = arriving.recv().await {
+                writer.write(news).await;
+            }
+        });
+        Self { news }
     }
 
     /// Something that went as planned.
-    pub(crate) async fn normal(&self, pod: &Pod, reason: &'static str, message: String) {
-        self.record(pod, "Normal", reason, message).await;
+    pub(crate) fn normal(&self, pod: &Pod, reason: &'static str, message: String) {
+        self.record(pod, "Normal", reason, message);
     }
 
     /// Something that went wrong.
-    pub(crate) async fn warning(&self, pod: &Pod, reason: &'static str, message: String) {
-        self.record(pod, "Warning", reason, message).await;
+    pub(crate) fn warning(&self, pod: &Pod, reason: &'static str, message: String) {
+        self.record(pod, "Warning", reason, message);
     }
 
+    fn record(&self, pod: &Pod, kind: &'static str, reason: &'static str, message: String) {
+        let news = News {
+            object: ObjectReference {
+                resource_version: None,
+                ..pod.object_ref(&())
+            },
+            kind,
+            reason,
+            message,
+        };
+        if self.news.try_send(news).is_err() {
+            tracing::warn!(reason, "an event is lost: too many wait for the API server");
+        }
+    }
+}
+
+impl Writer {
     /// An event that cannot be written is logged: it is news, not state.
-    async fn record(&self, pod: &Pod, kind: &str, reason: &'static str, message: String) {
-        let uid = pod.metadata.uid.clone().unwrap_or_default();
-        let key = (uid, reason, message);
-        let before = self.written.lock().get(&key).cloned();
-        let result = match before {
-            Some(before) => self.repeat(pod, &key, before).await,
-            None => self.create(pod, kind, &key).await,
+    async fn write(&mut self, news: News) {
+        let object = &news.object;
+        let uid = object.uid.clone().unwrap_or_default();
+        let key = (uid, news.reason, news.message);
+        let result = match self.written.get(&key).cloned() {
+            Some(before) => self.repeat(object, &key, before).await,
+            None => self.create(object, news.kind, &key).await,
         };
         if let Err(error) = result {
             tracing::warn!(
-                reason,
+                reason = news.reason,
                 error = &error as &dyn std::error::Error,
                 "an event is lost"
             );
         }
     }
 
-    async fn repeat(&self, pod: &Pod, key: &Key, before: Written) -> kube::Result<()> {
+    async fn repeat(
+        &mut self,
+        object: &ObjectReference,
+        key: &Key,
+        before: Written,
+    ) -> kube::Result<()> {
         let count = before.count + 1;
         let patch = json!({"count": count, "lastTimestamp": Time(Timestamp::now())});
         let patched = self
-            .events(pod)
+            .events(object)
             .patch(&before.name, &PatchParams::default(), &Patch::Merge(patch))
             .await;
-        let mut written = self.written.lock();
         match patched {
             Ok(_) => {
-                written.insert(key.clone(), Written { count, ..before });
+                self.written
+                    .insert(key.clone(), Written { count, ..before });
                 Ok(())
             }
             Err(error) => {
                 // Expired, perhaps: the next one is a new event.
-                written.remove(key);
+                self.written.remove(key);
                 Err(error)
             }
         }
     }
 
-    async fn create(&self, pod: &Pod, kind: &str, key: &Key) -> kube::Result<()> {
+    async fn create(
+        &mut self,
+        object: &ObjectReference,
+        kind: &str,
+        key: &Key,
+    ) -> kube::Result<()> {
         let (_, reason, message) = key;
         let now = Time(Timestamp::now());
-        let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
-        let name = format!("{pod_name}.{}", Uuid::new_v4().simple());
+        let about = object.name.as_deref().unwrap_or_default();
+        let name = format!("{about}.{}", Uuid::new_v4().simple());
         let event = Event {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
-                namespace: pod.metadata.namespace.clone(),
+                namespace: object.namespace.clone(),
                 ..ObjectMeta::default()
             },
-            involved_object: ObjectReference {
-                resource_version: None,
-                ..pod.object_ref(&())
-            },
+            involved_object: object.clone(),
             type_: Some(kind.to_owned()),
             reason: Some((*reason).to_owned()),
             message: Some(message.clone()),
@@ -119,19 +167,18 @@ impl Recorder {
             reporting_instance: self.host.clone(),
             ..Event::default()
         };
-        self.events(pod)
+        self.events(object)
             .create(&PostParams::default(), &event)
             .await?;
-        let mut written = self.written.lock();
-        if written.len() >= REMEMBERED {
-            written.clear();
+        if self.written.len() >= REMEMBERED {
+            self.written.clear();
         }
-        written.insert(key.clone(), Written { name, count: 1 });
+        self.written.insert(key.clone(), Written { name, count: 1 });
         Ok(())
     }
 
-    fn events(&self, pod: &Pod) -> Api<Event> {
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+    fn events(&self, object: &ObjectReference) -> Api<Event> {
+        let namespace = object.namespace.as_deref().unwrap_or("default");
         Api::namespaced(self.client.clone(), namespace)
     }
 }

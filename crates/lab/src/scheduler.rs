@@ -25,8 +25,12 @@ use pick::{Candidate, Occupant, Wish, pick};
 pub(crate) async fn run(client: Client) {
     let nodes = watcher(Api::<Node>::all(client.clone()), watcher::Config::default());
     let pods = watcher(Api::<Pod>::all(client.clone()), watcher::Config::default());
-    let nodes = nodes.default_backoff().map(|event| event.map(Notice::Node));
-    let pods = pods.default_backoff().map(|event| event.map(Notice::Pod));
+    let nodes = nodes
+        .default_backoff()
+        .map(|event| event.map(|event| Notice::Node(Box::new(event))));
+    let pods = pods
+        .default_backoff()
+        .map(|event| event.map(|event| Notice::Pod(Box::new(event))));
     let mut notices = pin!(stream::select(nodes, pods));
     let mut scheduler = Scheduler {
         recorder: Recorder::new(client.clone(), "default-scheduler", None),
@@ -36,8 +40,8 @@ pub(crate) async fn run(client: Client) {
     };
     while let Some(notice) = notices.next().await {
         match notice {
-            Ok(Notice::Node(event)) => scheduler.nodes.take(event),
-            Ok(Notice::Pod(event)) => scheduler.pods.take(event),
+            Ok(Notice::Node(event)) => scheduler.nodes.take(*event),
+            Ok(Notice::Pod(event)) => scheduler.pods.take(*event),
             Err(error) => {
                 tracing::warn!(error = chain(&error), "scheduler cannot watch");
                 continue;
@@ -50,8 +54,8 @@ pub(crate) async fn run(client: Client) {
 }
 
 enum Notice {
-    Node(Event<Node>),
-    Pod(Event<Pod>),
+    Node(Box<Event<Node>>),
+    Pod(Box<Event<Pod>>),
 }
 
 /// Objects of one kind as the watch tells them, by namespace and name.
@@ -151,7 +155,7 @@ impl Scheduler {
             Ok(_) => {
                 let namespace = pod.namespace().unwrap_or_default();
                 let message = format!("Successfully assigned {namespace}/{name} to {node}");
-                self.recorder.normal(pod, "Scheduled", message).await;
+                self.recorder.normal(pod, "Scheduled", message);
                 true
             }
             Err(error) => {
@@ -195,7 +199,7 @@ impl Scheduler {
             .patch_status(&name, &PatchParams::default(), &Patch::Merge(patch))
             .await;
         match patched {
-            Ok(_) => self.recorder.warning(pod, "FailedScheduling", reason).await,
+            Ok(_) => self.recorder.warning(pod, "FailedScheduling", reason),
             Err(error) => tracing::info!(
                 pod = name,
                 error = chain(&error),

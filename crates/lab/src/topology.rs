@@ -30,14 +30,6 @@ pub(crate) fn service_prefix(family: IpFamily) -> IpNet {
     }
 }
 
-/// All pods of the cluster.
-pub(crate) fn pod_prefix(family: IpFamily) -> IpNet {
-    match family {
-        IpFamily::V4 => v4([10, 244, 0, 0], 16),
-        IpFamily::V6 => v6([0xfd00, 0x10, 0x244, 0], 0, 48),
-    }
-}
-
 /// The pods of the node with this index (from 1): 10.244.1.0/24 and
 /// fd00:10:244:1::/64 for the first.
 pub(crate) fn node_pod_prefix(index: usize, family: IpFamily) -> IpNet {
@@ -131,8 +123,6 @@ mod tests {
             ),
             ("services", service_prefix(V4), "10.96.0.0/16"),
             ("services", service_prefix(V6), "fd00:10:96::/112"),
-            ("pods", pod_prefix(V4), "10.244.0.0/16"),
-            ("pods", pod_prefix(V6), "fd00:10:244::/48"),
         ] {
             assert_eq!(address.to_string(), expected, "{what}");
         }

@@ -129,6 +129,13 @@ impl PodRecord {
         records
     }
 
+    /// The sandbox is complete, as far as is known.
+    pub(crate) fn pause_is_known(&self) -> bool {
+        self.sandbox
+            .as_ref()
+            .is_some_and(|sandbox| sandbox.pause.is_some())
+    }
+
     /// The sandbox's first process, if it is running.
     pub(crate) fn pause(&self) -> Option<Process> {
         let pause = self.sandbox.as_ref()?.pause?;

@@ -71,7 +71,7 @@ impl Registration {
                     .map_err(failed("create"))?
             }
         };
-        let patch = Patch::Merge(self.status(&before, ready));
+        let patch = Patch::Strategic(self.status(&before, ready));
         let patched = nodes
             .patch_status(&self.name, &PatchParams::default(), &patch)
             .await;
@@ -95,7 +95,8 @@ impl Registration {
         })
     }
 
-    /// Other conditions (the overlay's NetworkUnavailable) stay as they are.
+    /// A strategic merge patch: other conditions (the overlay's
+    /// NetworkUnavailable) stay as they are.
     fn status(&self, before: &Node, ready: bool) -> Value {
         let conditions = before
             .status
@@ -119,19 +120,14 @@ impl Registration {
                 "the pod network is not ready: the agent has written no CNI configuration yet",
             )
         };
-        let mut all: Vec<Value> = conditions
-            .iter()
-            .filter(|other| other.type_ != "Ready")
-            .map(|other| json!(other))
-            .collect();
-        all.push(json!({
+        let condition = json!({
             "type": "Ready",
             "status": status,
             "reason": reason,
             "message": message,
             "lastHeartbeatTime": now,
             "lastTransitionTime": since.unwrap_or_else(|| now.clone()),
-        }));
+        });
         let mut addresses: Vec<Value> = self
             .addresses
             .iter()
@@ -141,7 +137,7 @@ impl Registration {
         let resources = json!({"pods": "250"});
         json!({"status": {
             "addresses": addresses,
-            "conditions": all,
+            "conditions": [condition],
             "capacity": resources,
             "allocatable": resources,
             "nodeInfo": node_info(),

@@ -198,6 +198,9 @@ fn terminated(ended: &Ended) -> ContainerStateTerminated {
     }
 }
 
+/// Why a condition is not True: reason and message.
+type NotTrue = (&'static str, String);
+
 /// The kubelet's conditions, then those of others as they are.
 fn conditions(view: View<'_>, statuses: &[ContainerStatus]) -> Vec<PodCondition> {
     let before = view
@@ -206,43 +209,12 @@ fn conditions(view: View<'_>, statuses: &[ContainerStatus]) -> Vec<PodCondition>
         .as_ref()
         .and_then(|status| status.conditions.as_deref());
     let before = before.unwrap_or_default();
-    let finished = is_finished(view.pod, view.record);
-    let unready: Vec<&str> = statuses
-        .iter()
-        .filter(|status| !status.ready)
-        .map(|status| status.name.as_str())
-        .collect();
-    let gate = view
-        .pod
-        .spec
-        .iter()
-        .flat_map(|spec| spec.readiness_gates.iter().flatten())
-        .find(|gate| {
-            !before
-                .iter()
-                .any(|other| other.type_ == gate.condition_type && other.status == "True")
-        });
-    let containers = match (unready.as_slice(), finished) {
-        (_, true) => Err(("PodCompleted", String::new())),
-        ([], false) => Ok(()),
-        (names, false) => Err((
-            "ContainersNotReady",
-            format!("containers with unready status: [{}]", names.join(" ")),
-        )),
-    };
-    let ready = match (&containers, gate) {
-        (Ok(()), Some(gate)) => Err((
-            "ReadinessGatesNotReady",
-            format!("condition {} is not True", gate.condition_type),
-        )),
-        (containers, _) => containers.clone(),
-    };
-    let sandbox = view
-        .record
-        .sandbox
-        .as_ref()
-        .is_some_and(|sandbox| sandbox.pause.is_some());
-    let ours = [
+    let containers = containers_ready(view, statuses);
+    let ready = containers
+        .clone()
+        .and_then(|()| gates_open(view.pod, before));
+    let sandbox = view.record.pause_is_known();
+    let ours: [(&str, Result<(), NotTrue>); 5] = [
         (
             "PodReadyToStartContainers",
             if sandbox {
@@ -258,17 +230,50 @@ fn conditions(view: View<'_>, statuses: &[ContainerStatus]) -> Vec<PodCondition>
     ];
     let others = before
         .iter()
-        .filter(|other| ours.iter().all(|(name, _)| other.type_ != *name))
-        .cloned();
+        .filter(|other| ours.iter().all(|(name, _)| other.type_ != *name));
+    let others = others.cloned();
     let ours = ours
         .iter()
         .map(|(name, state)| condition(name, state, before, view.now));
     ours.chain(others).collect()
 }
 
+fn containers_ready(view: View<'_>, statuses: &[ContainerStatus]) -> Result<(), NotTrue> {
+    if is_finished(view.pod, view.record) {
+        return Err(("PodCompleted", String::new()));
+    }
+    let unready = statuses.iter().filter(|status| !status.ready);
+    let unready: Vec<&str> = unready.map(|status| status.name.as_str()).collect();
+    if unready.is_empty() {
+        return Ok(());
+    }
+    let message = format!("containers with unready status: [{}]", unready.join(" "));
+    Err(("ContainersNotReady", message))
+}
+
+/// `spec.readinessGates`: conditions that others set.
+fn gates_open(pod: &Pod, conditions: &[PodCondition]) -> Result<(), NotTrue> {
+    let open = |name: &str| {
+        conditions
+            .iter()
+            .any(|other| other.type_ == name && other.status == "True")
+    };
+    let mut gates = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.readiness_gates.iter().flatten());
+    match gates.find(|gate| !open(&gate.condition_type)) {
+        None => Ok(()),
+        Some(closed) => {
+            let message = format!("condition {} is not True", closed.condition_type);
+            Err(("ReadinessGatesNotReady", message))
+        }
+    }
+}
+
 fn condition(
     name: &str,
-    state: &Result<(), (&str, String)>,
+    state: &Result<(), NotTrue>,
     before: &[PodCondition],
     now: Timestamp,
 ) -> PodCondition {

@@ -3,6 +3,7 @@
 
 mod containers;
 mod end;
+mod report;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,8 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use kube::api::{Api, Patch, PatchParams};
-use serde_json::json;
+use kube::api::Api;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::Error;
 use crate::kubelet::host::Host;
 use crate::kubelet::record::{Exit, PodRecord};
-use crate::kubelet::status::{self, View, Waiting};
+use crate::kubelet::status::{self, Waiting};
 use crate::kubelet::{run, sandbox};
 use crate::process::Process;
 
@@ -135,7 +135,7 @@ impl Worker {
                 Next::Done => break,
                 Next::Wait(until) => until,
             };
-            self.report().await;
+            let until = earliest(until, self.report().await);
             let message = match until {
                 None => self.messages.recv().await,
                 Some(until) => tokio::select! {
@@ -144,10 +144,10 @@ impl Worker {
                 },
             };
             let Some(message) = message else { break };
-            self.take(message).await;
+            self.take(message);
             // Several messages at once need one look only.
             while let Ok(message) = self.messages.try_recv() {
-                self.take(message).await;
+                self.take(message);
             }
         }
         self.host
@@ -155,7 +155,7 @@ impl Worker {
             .remove(&self.record.namespace, &self.record.name);
     }
 
-    async fn take(&mut self, message: Message) {
+    fn take(&mut self, message: Message) {
         match message {
             // The watch may lag behind the answer to our own last write.
             Message::Pod(pod) if revision(&pod) < revision(&self.pod) => {}
@@ -179,8 +179,7 @@ impl Worker {
                 ready,
                 words,
             } => {
-                self.container_probed(&container, process, ready, words)
-                    .await;
+                self.container_probed(&container, process, ready, &words);
             }
         }
     }
@@ -194,10 +193,10 @@ impl Worker {
             return self.release().await;
         }
         match self.ensure_sandbox().await {
-            Ok(Some(pause)) => Next::Wait(self.start_containers(pause).await),
+            Ok(Some(pause)) => Next::Wait(self.start_containers(pause)),
             Ok(None) => Next::Wait(self.retry),
             Err(error) => {
-                self.sandbox_failed(&error).await;
+                self.sandbox_failed(&error);
                 Next::Wait(self.retry)
             }
         }
@@ -216,8 +215,7 @@ impl Worker {
             if sandbox.pause.is_some() {
                 self.host
                     .recorder
-                    .normal(&self.pod, "SandboxChanged", text.to_owned())
-                    .await;
+                    .normal(&self.pod, "SandboxChanged", text.to_owned());
             }
             sandbox::remove(&self.host, &mut self.record).await?;
         }
@@ -245,7 +243,7 @@ impl Worker {
         }
     }
 
-    async fn sandbox_failed(&mut self, error: &Error) {
+    fn sandbox_failed(&mut self, error: &Error) {
         let pause = FIRST_PAUSE
             .saturating_mul(1 << self.attempts.min(8))
             .min(LONGEST_PAUSE);
@@ -256,8 +254,7 @@ impl Worker {
         let message = format!("Failed to create pod sandbox: {words}");
         self.host
             .recorder
-            .warning(&self.pod, "FailedCreatePodSandBox", message)
-            .await;
+            .warning(&self.pod, "FailedCreatePodSandBox", message);
     }
 
     /// Finds again what an earlier kubelet started.
@@ -290,61 +287,6 @@ impl Worker {
         });
     }
 
-    /// Tells the API, unless it knows.
-    async fn report(&mut self) {
-        if self.gone {
-            return;
-        }
-        let status = status::pod_status(View {
-            pod: &self.pod,
-            record: &self.record,
-            probed: &self.probed,
-            waiting: &self.waiting,
-            host: &self.host.addresses,
-            now: now(),
-        });
-        if self.reported.as_ref() == Some(&status) || self.pod.status.as_ref() == Some(&status) {
-            return;
-        }
-        // The uid keeps the status off a new pod of the same name.
-        let patch = json!({"metadata": {"uid": self.record.uid}, "status": status});
-        let patched = self
-            .api()
-            .patch_status(
-                &self.record.name,
-                &PatchParams::default(),
-                &Patch::Merge(patch),
-            )
-            .await;
-        match patched {
-            Ok(pod) => {
-                self.reported = Some(status);
-                self.pod = Arc::new(pod);
-            }
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                // Its deletion is on its way to us.
-            }
-            Err(error) => {
-                tracing::warn!(
-                    pod = self.name(),
-                    error = &error as &dyn std::error::Error,
-                    "status cannot be written"
-                );
-                self.retry_report();
-            }
-        }
-    }
-
-    /// The API server cannot be reached: look again soon, nothing else may
-    /// happen to this pod for long.
-    fn retry_report(&self) {
-        let sender = self.sender.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(FIRST_PAUSE).await;
-            let _ = sender.send(Message::Look);
-        });
-    }
-
     fn save(&self) {
         if let Err(error) = self.record.write(&self.host.paths.pod(&self.record.uid)) {
             tracing::error!(
@@ -362,6 +304,11 @@ impl Worker {
     fn name(&self) -> String {
         format!("{}/{}", self.record.namespace, self.record.name)
     }
+}
+
+/// The earlier of two times, either of which may be none.
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }
 
 /// `metadata.resourceVersion` as a number; 0 where it is none.

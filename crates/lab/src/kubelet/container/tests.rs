@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn planned(container: Value) -> Result<ContainerPlan, String> {
+fn planned(container: &Value) -> Result<ContainerPlan, String> {
     let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [container]}});
     let pod: Pod = serde_json::from_value(pod).unwrap();
     let environment = BTreeMap::from([("HOSTNAME".to_owned(), "p".to_owned())]);
@@ -13,7 +13,7 @@ fn planned(container: Value) -> Result<ContainerPlan, String> {
     plan(&pod, &pod.spec.as_ref().unwrap().containers[0], around)
 }
 
-fn line(container: Value) -> Vec<String> {
+fn line(container: &Value) -> Vec<String> {
     let plan = planned(container).unwrap();
     let mut line = vec![plan.program.display().to_string()];
     line.extend(plan.arguments);
@@ -52,7 +52,7 @@ fn an_image_or_a_command_makes_the_command_line() {
             vec!["sleep", "1"],
         ),
     ] {
-        assert_eq!(line(container.clone()), expected, "{container}");
+        assert_eq!(line(&container), expected, "{container}");
     }
 }
 
@@ -78,14 +78,14 @@ fn what_the_lab_does_not_have_is_refused_with_a_reason() {
             "IP",
         ),
     ] {
-        let reason = planned(container.clone()).unwrap_err();
+        let reason = planned(&container).unwrap_err();
         assert!(reason.contains(word), "{container}: {reason}");
     }
 }
 
 #[test]
 fn variables_are_expanded_as_kubernetes_does() {
-    let plan = planned(json!({
+    let plan = planned(&json!({
         "image": "podway/toolbox",
         "args": ["$(A)-$(B)-$(NONE)-$$(A)-$", "$(HOSTNAME)"],
         "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)2"}, {"name": "PATH", "value": "/x"}],

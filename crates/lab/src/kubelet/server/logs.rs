@@ -28,6 +28,8 @@ pub(super) struct Options {
     previous: bool,
     #[serde(default)]
     timestamps: bool,
+    since_seconds: Option<String>,
+    since_time: Option<String>,
     tail_lines: Option<usize>,
     limit_bytes: Option<usize>,
 }
@@ -37,8 +39,9 @@ pub(super) async fn answer(
     Path((namespace, pod, container)): Path<(String, String, String)>,
     Query(options): Query<Options>,
 ) -> Response {
-    if options.timestamps {
-        let reason = "the lab records no time for lines of output: leave --timestamps out";
+    if options.timestamps || options.since_seconds.is_some() || options.since_time.is_some() {
+        let reason =
+            "the lab records no time for lines of output: leave --timestamps and --since out";
         return refuse(StatusCode::BAD_REQUEST, reason);
     }
     let live = match host.live.container(&namespace, &pod, &container) {

@@ -4,10 +4,11 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 
 use axum::body::Bytes;
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use nix::pty::{OpenptyResult, openpty};
+use podway_kernel::spawn::Isolation;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::{Child, Command};
@@ -57,72 +58,83 @@ pub(super) async fn run(socket: WebSocket, container: Process, request: Request)
     let _ = sink
         .send(message(channel::ERROR, status.to_string().as_bytes()))
         .await;
-    let _ = sink.send(Message::Close(None)).await;
+    // kubectl takes any other close than a normal one for a failure.
+    let normal = CloseFrame {
+        code: close_code::NORMAL,
+        reason: "".into(),
+    };
+    let _ = sink.send(Message::Close(Some(normal))).await;
     let _ = sink.flush().await;
 }
 
 fn start(container: Process, request: &Request) -> io::Result<Started> {
     let (command, isolation) = run::beside(container, &request.command)?;
-    let mut command = command;
     if request.tty {
-        let OpenptyResult { master, slave } = openpty(None, None)?;
-        let terminal = Terminal::new(master)?;
-        command
-            .stdin(slave.try_clone()?)
-            .stdout(slave.try_clone()?)
-            .stderr(Stdio::from(slave));
-        if command.get_envs().all(|(name, _)| name != "TERM") {
-            command.env("TERM", "xterm");
-        }
-        isolation.own_terminal().apply(&mut command);
+        start_in_terminal(command, isolation, request)
+    } else {
+        start_with_pipes(command, isolation, request)
+    }
+}
+
+fn start_in_terminal(
+    mut command: std::process::Command,
+    isolation: Isolation,
+    request: &Request,
+) -> io::Result<Started> {
+    let OpenptyResult { master, slave } = openpty(None, None)?;
+    let terminal = Terminal::new(master)?;
+    command
+        .stdin(slave.try_clone()?)
+        .stdout(slave.try_clone()?)
+        .stderr(Stdio::from(slave));
+    if command.get_envs().all(|(name, _)| name != "TERM") {
+        command.env("TERM", "xterm");
+    }
+    isolation.own_terminal().apply(&mut command);
+    let mut input: Option<Input> = None;
+    if request.stdin {
+        input = Some(Box::new(terminal.input()?));
+    }
+    let output: Output = Box::new(terminal.output()?);
+    Ok(Started {
         // The slave's copies in `command` go with it: the master sees the end
         // when the last process has closed its own.
-        let child = spawn(command)?;
-        let input = request
-            .stdin
-            .then(|| terminal.input())
-            .transpose()?
-            .map(|input| Box::new(input) as Input);
-        let output: Output = Box::new(terminal.output()?);
-        return Ok(Started {
-            child,
-            input,
-            outputs: vec![(channel::STDOUT, output)],
-            terminal: Some(terminal),
-        });
-    }
+        child: spawn(command)?,
+        input,
+        outputs: vec![(channel::STDOUT, output)],
+        terminal: Some(terminal),
+    })
+}
+
+fn start_with_pipes(
+    mut command: std::process::Command,
+    isolation: Isolation,
+    request: &Request,
+) -> io::Result<Started> {
+    let pipe = |wanted: bool| {
+        if wanted {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        }
+    };
     command
-        .stdin(if request.stdin {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
-        .stdout(if request.stdout {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
-        .stderr(if request.stderr {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        });
+        .stdin(pipe(request.stdin))
+        .stdout(pipe(request.stdout))
+        .stderr(pipe(request.stderr));
     isolation.own_session().apply(&mut command);
     let mut child = spawn(command)?;
-    let input = child.stdin.take().map(|input| Box::new(input) as Input);
+    let mut input: Option<Input> = None;
+    if let Some(stdin) = child.stdin.take() {
+        input = Some(Box::new(stdin));
+    }
     let mut outputs: Vec<(u8, Output)> = Vec::new();
-    outputs.extend(
-        child
-            .stdout
-            .take()
-            .map(|out| (channel::STDOUT, Box::new(out) as Output)),
-    );
-    outputs.extend(
-        child
-            .stderr
-            .take()
-            .map(|err| (channel::STDERR, Box::new(err) as Output)),
-    );
+    if let Some(stdout) = child.stdout.take() {
+        outputs.push((channel::STDOUT, Box::new(stdout)));
+    }
+    if let Some(stderr) = child.stderr.take() {
+        outputs.push((channel::STDERR, Box::new(stderr)));
+    }
     Ok(Started {
         child,
         input,

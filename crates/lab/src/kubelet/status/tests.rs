@@ -4,15 +4,19 @@ use super::*;
 use crate::kubelet::record::Exit;
 use crate::process::Process;
 
-const RUNNING: Option<Exit> = None;
-
 fn pod(spec: &Value) -> Pod {
-    serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "x"}, "spec": spec}))
-        .unwrap()
+    let pod = json!({"metadata": {"name": "p", "namespace": "x"}, "spec": spec});
+    serde_json::from_value(pod).unwrap()
 }
 
-fn record(containers: &[(&str, Option<Exit>)]) -> PodRecord {
-    let containers = containers.iter().map(|&(name, exit)| {
+/// Containers as words: `a=running`, `a=exit3`, `a=signal9`.
+fn record(words: &str) -> PodRecord {
+    let containers = words.split_whitespace().map(|word| {
+        let (name, state) = word.split_once('=').unwrap();
+        let number = |prefix| Some(state.strip_prefix(prefix)?.parse().unwrap());
+        let exit = number("exit")
+            .map(Exit::Code)
+            .or(number("signal").map(Exit::Signal));
         let ended = exit.map(|exit| Ended {
             exit,
             started: Timestamp::UNIX_EPOCH,
@@ -38,23 +42,18 @@ fn record(containers: &[(&str, Option<Exit>)]) -> PodRecord {
     }
 }
 
-/// Phase, condition Ready, and each container's state as a word.
-fn summary(
-    pod: &Pod,
-    record: &PodRecord,
-    probed: &[(&str, bool)],
-    waiting: &[&str],
-) -> (String, String, Vec<String>) {
-    let probed = probed
-        .iter()
-        .map(|&(name, ready)| (name.to_owned(), ready))
-        .collect();
+/// Phase, condition Ready and each container's state.
+fn summary(pod: &Pod, record: &PodRecord, probed: &[&str], waiting: &[&str]) -> String {
+    let probed = probed.iter().map(|&name| (name.to_owned(), true)).collect();
     let waiting = waiting.iter().map(|&name| {
-        let waiting = Waiting {
-            reason: "CrashLoopBackOff",
-            message: String::new(),
-        };
-        (name.to_owned(), waiting)
+        let reason = "CrashLoopBackOff";
+        (
+            name.to_owned(),
+            Waiting {
+                reason,
+                message: String::new(),
+            },
+        )
     });
     let status = pod_status(View {
         pod,
@@ -64,142 +63,150 @@ fn summary(
         host: &[],
         now: Timestamp::UNIX_EPOCH,
     });
-    let ready = status
-        .conditions
-        .unwrap()
-        .into_iter()
+    let conditions = status.conditions.unwrap();
+    let ready = conditions
+        .iter()
         .find(|condition| condition.type_ == "Ready");
-    let words = status
+    let containers: Vec<String> = status
         .container_statuses
-        .unwrap()
-        .into_iter()
-        .map(|status| {
-            let state = status.state.unwrap();
-            let word = match (state.running, state.terminated, state.waiting) {
-                (Some(_), None, None) => "running".to_owned(),
-                (None, Some(terminated), None) => format!("exit {}", terminated.exit_code),
-                (None, None, Some(waiting)) => waiting.reason.unwrap(),
-                other => panic!("several states at once: {other:?}"),
-            };
-            let ready = if status.ready { " ready" } else { "" };
-            format!("{word}{ready}")
-        });
-    (
+        .iter()
+        .flatten()
+        .map(word)
+        .collect();
+    let ready = &ready.unwrap().status;
+    format!(
+        "{} {ready}: {}",
         status.phase.unwrap(),
-        ready.unwrap().status,
-        words.collect(),
+        containers.join(", ")
     )
 }
 
+fn word(status: &ContainerStatus) -> String {
+    let state = status.state.clone().unwrap();
+    let word = match (state.running, state.terminated, state.waiting) {
+        (Some(_), None, None) => "running".to_owned(),
+        (None, Some(terminated), None) => format!("exit {}", terminated.exit_code),
+        (None, None, Some(waiting)) => waiting.reason.unwrap(),
+        other => panic!("not exactly one state: {other:?}"),
+    };
+    let ready = if status.ready { " ready" } else { "" };
+    format!("{word}{ready}")
+}
+
+/// Restart policy, containers, those whose probe succeeds, those that wait.
+type Case = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+    &'static str,
+);
+
+/// Pods with container a, and container b that has a readiness probe.
+const CASES: &[Case] = &[
+    (
+        "Always",
+        "",
+        &[],
+        &[],
+        "Pending False: ContainerCreating, ContainerCreating",
+    ),
+    (
+        "Always",
+        "a=running",
+        &[],
+        &[],
+        "Pending False: running ready, ContainerCreating",
+    ),
+    (
+        "Always",
+        "a=running b=running",
+        &[],
+        &[],
+        "Running False: running ready, running",
+    ),
+    (
+        "Always",
+        "a=running b=running",
+        &["b"],
+        &[],
+        "Running True: running ready, running ready",
+    ),
+    (
+        "Always",
+        "a=exit3 b=running",
+        &["b"],
+        &["a"],
+        "Running False: CrashLoopBackOff, running ready",
+    ),
+    (
+        "Never",
+        "a=exit0 b=exit0",
+        &["b"],
+        &[],
+        "Succeeded False: exit 0, exit 0",
+    ),
+    (
+        "Never",
+        "a=exit0 b=signal9",
+        &[],
+        &[],
+        "Failed False: exit 0, exit 137",
+    ),
+    (
+        "Never",
+        "a=exit3 b=running",
+        &["b"],
+        &[],
+        "Running False: exit 3, running ready",
+    ),
+    (
+        "OnFailure",
+        "a=exit0 b=exit1",
+        &[],
+        &["b"],
+        "Running False: exit 0, CrashLoopBackOff",
+    ),
+    (
+        "OnFailure",
+        "a=exit0 b=exit0",
+        &[],
+        &[],
+        "Succeeded False: exit 0, exit 0",
+    ),
+];
+
 #[test]
 fn a_pod_is_what_its_containers_are() {
-    let two = |policy: &str| {
-        json!({"restartPolicy": policy, "containers": [
+    for (policy, containers, probed, waiting, expected) in CASES {
+        let spec = json!({"restartPolicy": policy, "containers": [
             {"name": "a"},
             {"name": "b", "readinessProbe": {"tcpSocket": {"port": 80}}},
-        ]})
-    };
-    let (ok, bad, killed) = (
-        Some(Exit::Code(0)),
-        Some(Exit::Code(3)),
-        Some(Exit::Signal(9)),
-    );
-    let both: fn(_, _) -> [(&'static str, Option<Exit>); 2] = |a, b| [("a", a), ("b", b)];
-    let creating = "ContainerCreating";
-    for (policy, containers, probed, waiting, expected) in [
-        (
-            "Always",
-            &[][..],
-            &[][..],
-            &[][..],
-            ("Pending", "False", [creating, creating]),
-        ),
-        (
-            "Always",
-            &[("a", RUNNING)],
-            &[],
-            &[],
-            ("Pending", "False", ["running ready", creating]),
-        ),
-        (
-            "Always",
-            &both(RUNNING, RUNNING),
-            &[],
-            &[],
-            ("Running", "False", ["running ready", "running"]),
-        ),
-        (
-            "Always",
-            &both(RUNNING, RUNNING),
-            &[("b", true)],
-            &[],
-            ("Running", "True", ["running ready", "running ready"]),
-        ),
-        (
-            "Always",
-            &both(bad, RUNNING),
-            &[("b", true)],
-            &["a"],
-            ("Running", "False", ["CrashLoopBackOff", "running ready"]),
-        ),
-        (
-            "Never",
-            &both(ok, ok),
-            &[("b", true)],
-            &[],
-            ("Succeeded", "False", ["exit 0", "exit 0"]),
-        ),
-        (
-            "Never",
-            &both(ok, killed),
-            &[],
-            &[],
-            ("Failed", "False", ["exit 0", "exit 137"]),
-        ),
-        (
-            "Never",
-            &both(bad, RUNNING),
-            &[("b", true)],
-            &[],
-            ("Running", "False", ["exit 3", "running ready"]),
-        ),
-        (
-            "OnFailure",
-            &both(ok, bad),
-            &[],
-            &["b"],
-            ("Running", "False", ["exit 0", "CrashLoopBackOff"]),
-        ),
-        (
-            "OnFailure",
-            &both(ok, ok),
-            &[],
-            &[],
-            ("Succeeded", "False", ["exit 0", "exit 0"]),
-        ),
-    ] {
-        let (phase, ready, words) = expected;
-        let expected = (
-            phase.to_owned(),
-            ready.to_owned(),
-            words.map(str::to_owned).to_vec(),
-        );
-        let found = summary(&pod(&two(policy)), &record(containers), probed, waiting);
+        ]});
+        let found = summary(&pod(&spec), &record(containers), probed, waiting);
         assert_eq!(
-            found, expected,
-            "{policy} {containers:?} probed {probed:?} waiting {waiting:?}"
+            &found, expected,
+            "{policy} {containers} probed {probed:?} waiting {waiting:?}"
         );
     }
 }
 
 #[test]
 fn a_readiness_gate_and_conditions_of_others_are_respected() {
-    let spec =
-        json!({"containers": [{"name": "a"}], "readinessGates": [{"conditionType": "shop/open"}]});
-    let record = record(&[("a", RUNNING)]);
+    let spec = json!({
+        "containers": [{"name": "a"}],
+        "readinessGates": [{"conditionType": "shop/open"}],
+    });
+    let record = record("a=running");
     let mut pod = pod(&spec);
-    assert_eq!(summary(&pod, &record, &[], &[]).1, "False");
+    assert_eq!(
+        summary(&pod, &record, &[], &[]),
+        "Running False: running ready"
+    );
     let gate = json!({"conditions": [{"type": "shop/open", "status": "True"}]});
     pod.status = serde_json::from_value(gate).unwrap();
-    assert_eq!(summary(&pod, &record, &[], &[]).1, "True");
+    assert_eq!(
+        summary(&pod, &record, &[], &[]),
+        "Running True: running ready"
+    );
 }

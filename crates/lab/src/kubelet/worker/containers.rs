@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Container;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Message, Running, Worker, now};
+use super::{Message, Running, Worker, earliest, now};
 use crate::kubelet::container::{self, Surroundings};
 use crate::kubelet::etc;
 use crate::kubelet::live::LiveContainer;
@@ -36,7 +37,7 @@ fn back_off(restart: u32) -> Duration {
 
 impl Worker {
     /// Starts every container that should run and may; when the next one may.
-    pub(super) async fn start_containers(&mut self, pause: Process) -> Option<Instant> {
+    pub(super) fn start_containers(&mut self, pause: Process) -> Option<Instant> {
         let pod = std::sync::Arc::clone(&self.pod);
         let mut next: Option<Instant> = None;
         for container in status::containers(&pod) {
@@ -52,46 +53,28 @@ impl Worker {
             if ended.is_some_and(|ended| !status::restarts(&pod, ended)) {
                 continue;
             }
-            match self
-                .due
-                .get(name)
-                .copied()
-                .filter(|&due| due > Instant::now())
-            {
-                Some(due) => next = Some(next.map_or(due, |next| next.min(due))),
-                None => self.start(container, pause).await,
+            if self.due.get(name).is_none_or(|&due| due <= Instant::now()) {
+                self.start(container, pause);
             }
-            if let Some(&due) = self
-                .due
-                .get(name)
-                .filter(|_| !self.running.contains_key(name))
-            {
-                next = Some(next.map_or(due, |next| next.min(due)));
-            }
+            next = earliest(next, self.due.get(name).copied());
         }
         next
     }
 
-    async fn start(&mut self, container: &Container, pause: Process) {
+    fn start(&mut self, container: &Container, pause: Process) {
         match self.try_start(container, pause) {
             Ok(()) => {
                 self.waiting.remove(&container.name);
                 self.due.remove(&container.name);
                 let message = format!("Started container {}", container.name);
-                self.host
-                    .recorder
-                    .normal(&self.pod, "Started", message)
-                    .await;
+                self.host.recorder.normal(&self.pod, "Started", message);
             }
             Err(waiting) => {
                 let message = format!("container {}: {}", container.name, waiting.message);
                 self.due
                     .insert(container.name.clone(), Instant::now() + START_AGAIN);
                 self.waiting.insert(container.name.clone(), waiting);
-                self.host
-                    .recorder
-                    .warning(&self.pod, "Failed", message)
-                    .await;
+                self.host.recorder.warning(&self.pod, "Failed", message);
             }
         }
     }
@@ -158,6 +141,7 @@ impl Worker {
             .filter(|record| record.ended.is_none())
         else {
             self.publish(name, None);
+            self.resume_back_off(name);
             return;
         };
         let process = record.process;
@@ -236,12 +220,12 @@ impl Worker {
         Some(tokio::spawn(probe::watch(probed, ready, report)).abort_handle())
     }
 
-    pub(super) async fn container_probed(
+    pub(super) fn container_probed(
         &mut self,
         name: &str,
         process: Process,
         ready: bool,
-        words: String,
+        words: &str,
     ) {
         let current = self
             .record
@@ -254,10 +238,7 @@ impl Worker {
         self.probed.insert(name.to_owned(), ready);
         if !ready {
             let message = format!("Readiness probe failed: {words}");
-            self.host
-                .recorder
-                .warning(&self.pod, "Unhealthy", message)
-                .await;
+            self.host.recorder.warning(&self.pod, "Unhealthy", message);
         }
     }
 
@@ -283,21 +264,42 @@ impl Worker {
         }
         self.probed.remove(name);
         if status::restarts(&self.pod, &ended) && self.stopping.is_none() {
-            let pause = back_off(restart);
-            self.due.insert(name.to_owned(), Instant::now() + pause);
-            if !pause.is_zero() {
-                let message = format!(
-                    "back-off {} s restarting failed container {name}",
-                    pause.as_secs()
-                );
-                let waiting = Waiting {
-                    reason: "CrashLoopBackOff",
-                    message,
-                };
-                self.waiting.insert(name.to_owned(), waiting);
-            }
+            self.wait_to_restart(name, back_off(restart));
         }
         self.save();
+    }
+
+    fn wait_to_restart(&mut self, name: &str, pause: Duration) {
+        self.due.insert(name.to_owned(), Instant::now() + pause);
+        if !pause.is_zero() {
+            let message = format!(
+                "back-off {} s restarting failed container {name}",
+                pause.as_secs()
+            );
+            let waiting = Waiting {
+                reason: "CrashLoopBackOff",
+                message,
+            };
+            self.waiting.insert(name.to_owned(), waiting);
+        }
+    }
+
+    /// What is left of the pause that an earlier kubelet began.
+    fn resume_back_off(&mut self, name: &str) {
+        let Some(record) = self.record.containers.get(name) else {
+            return;
+        };
+        let Some(ended) = record
+            .ended
+            .as_ref()
+            .filter(|ended| status::restarts(&self.pod, ended))
+        else {
+            return;
+        };
+        let since = Timestamp::now().duration_since(ended.finished);
+        let since = Duration::try_from(since).unwrap_or_default();
+        let pause = back_off(record.run + 1).saturating_sub(since);
+        self.wait_to_restart(name, pause);
     }
 }
 

@@ -30,7 +30,7 @@ impl Worker {
     /// Brings the pod to its end: SIGTERM, the grace, SIGKILL, then the sandbox,
     /// the files and the API object.
     pub(super) async fn end(&mut self) -> Next {
-        if let Some(until) = self.stop_containers().await {
+        if let Some(until) = self.stop_containers() {
             return Next::Wait(Some(until));
         }
         if let Err(error) = self.forget().await {
@@ -42,8 +42,7 @@ impl Worker {
             let message = format!("cannot take the pod down: {}", chain(&error));
             self.host
                 .recorder
-                .warning(&self.pod, "FailedKillPod", message)
-                .await;
+                .warning(&self.pod, "FailedKillPod", message);
             return Next::Wait(Some(Instant::now() + FIRST_PAUSE));
         }
         Next::Done
@@ -67,7 +66,7 @@ impl Worker {
     }
 
     /// When to look again, while a container runs.
-    async fn stop_containers(&mut self) -> Option<Instant> {
+    fn stop_containers(&mut self) -> Option<Instant> {
         let running: Vec<_> = self
             .record
             .containers
@@ -87,10 +86,7 @@ impl Worker {
                 run::signal(process, Signal::SIGTERM);
             }
             let message = "Stopping the pod's containers".to_owned();
-            self.host
-                .recorder
-                .normal(&self.pod, "Killing", message)
-                .await;
+            self.host.recorder.normal(&self.pod, "Killing", message);
             return Some(until);
         };
         if stopping.killed {
