@@ -10,8 +10,8 @@ use super::port_numbers::PortNumbers;
 use super::{Direction, PodRules, RuleSet};
 
 /// The rules of one pod, planned alone: what `PolicyPlanner` would put into its
-/// table for it, with the addresses of its status. Both directions are open for
-/// a pod that policies do not apply to.
+/// table for it, with the addresses of its status (which may be none yet). Both
+/// directions are open for a pod that policies do not apply to.
 #[must_use]
 pub fn rules_for(state: &ClusterState, pod: &Pod) -> PodRules {
     let selecting =

@@ -82,6 +82,21 @@ fn pods_planned_alone() {
 }
 
 #[test]
+fn a_pod_planned_alone_has_the_rules_of_the_table() {
+    for case in cases() {
+        let planner = PolicyPlanner::plan(None, &case.state);
+        for pod in case.state.pods() {
+            let alone = rules_for(&case.state, pod);
+            let expected = planner.table().pods.get(&pod.name).map(|rules| &**rules);
+            // Rules without an address are nothing that a node can enforce.
+            let in_table = alone.is_isolated() && !alone.addresses.is_empty();
+            let alone = in_table.then_some(&alone);
+            assert_eq!(alone, expected, "{} in case: {}", pod.name, case.title);
+        }
+    }
+}
+
+#[test]
 fn a_deny_names_every_policy_that_isolates() {
     let text = "pod x/a node1 10.0.1.1 app=a\n\
         case one\n\

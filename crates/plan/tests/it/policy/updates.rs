@@ -201,6 +201,19 @@ fn an_attached_pod_has_rules_before_its_status_has_addresses() {
 }
 
 #[test]
+fn an_attached_pod_is_here_though_it_is_not_known_to_be_scheduled() {
+    let mut cluster = Cluster::new(Some("node1"));
+    let new = Pod {
+        labels: labels(&[("app", "a")]),
+        node: None,
+        ..pod("x/new", "node1", &[])
+    };
+    cluster.upsert(new);
+    let change = cluster.attach("x/new", "uid of x/new", &["10.0.1.9"]);
+    assert_eq!(short(&change), ["x/new +"]);
+}
+
+#[test]
 fn an_attached_pod_is_a_peer_at_once() {
     let mut cluster = Cluster::new(Some("node1"));
     let new = Pod {
@@ -272,6 +285,19 @@ fn an_address_given_on_leaves_the_pod_that_had_it() {
     );
     let change = cluster.detach("y/new", &["10.0.1.1"]);
     assert_eq!(short(&change), ["x/a *"]);
+}
+
+#[test]
+fn an_attached_pod_keeps_its_address_while_it_terminates() {
+    let mut cluster = Cluster::new(Some("node1"));
+    cluster.attach("x/a", "uid of x/a", &["10.0.1.1"]);
+    let going = Pod {
+        terminating: true,
+        ..cluster.pod("x/a")
+    };
+    cluster.upsert(going);
+    let stale = pod("x/stale", "node1", &["10.0.1.1"]);
+    assert_eq!(short(&cluster.upsert(stale)), NOTHING);
 }
 
 #[test]
