@@ -10,7 +10,12 @@ use ipnet::IpNet;
 /// The whole network of a Kubernetes node in one binary: pods, overlays,
 /// services and policies.
 #[derive(Debug, Parser)]
-#[command(name = "podway", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "podway",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -189,7 +194,11 @@ pub(crate) struct ApiserverArgs {
     #[arg(long, default_value_t = 6443)]
     pub(crate) port: u16,
     /// Prefixes of cluster IPs, one for each family
-    #[arg(long, value_delimiter = ',', default_value = "10.96.0.0/16,fd00:10:96::/112")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "10.96.0.0/16,fd00:10:96::/112"
+    )]
     pub(crate) service_cluster_ip_range: Vec<IpNet>,
     /// Node ports, first-last
     #[arg(long, default_value = "30000-32767", value_parser = port_range)]

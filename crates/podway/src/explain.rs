@@ -18,9 +18,9 @@ pub(crate) fn run(command: ExplainCommand) -> anyhow::Result<ExitCode> {
             Some(path) => flows(path, &args.source),
             None => connect(args),
         },
-        ExplainCommand::Service(args) => {
-            object(&args, |explainer, name, node| Ok(explainer.service(name, node)?))
-        }
+        ExplainCommand::Service(args) => object(&args, |explainer, name, node| {
+            Ok(explainer.service(name, node)?)
+        }),
         ExplainCommand::Policy(args) => {
             object(&args, |explainer, name, _| Ok(explainer.policy(name)?))
         }

@@ -27,7 +27,9 @@ pub(crate) fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
             command,
         } => {
             let container = container.as_deref();
-            become_(podway_lab::exec(&lab.name, &namespace, &pod, container, &command)?)
+            become_(podway_lab::exec(
+                &lab.name, &namespace, &pod, container, &command,
+            )?)
         }
         LabCommand::Client { lab, command } => become_(podway_lab::client(&lab.name, &command)?),
         LabCommand::Node { lab, node, command } => {
@@ -84,9 +86,16 @@ fn up(settings: &Settings) -> anyhow::Result<ExitCode> {
     let palette = Palette::stdout();
     let name = &status.name;
     let nodes: Vec<&str> = status.nodes.iter().map(|node| node.name.as_str()).collect();
-    println!("{} {name} is up: {}", palette.green("lab"), nodes.join(", "));
+    println!(
+        "{} {name} is up: {}",
+        palette.green("lab"),
+        nodes.join(", ")
+    );
     println!("  kubectl:  eval \"$(podway lab env --name {name})\" && kubectl get nodes");
-    println!("  look:     podway status --kubeconfig {}", status.kubeconfig.display());
+    println!(
+        "  look:     podway status --kubeconfig {}",
+        status.kubeconfig.display()
+    );
     println!("  stop:     podway lab down --name {name}");
     Ok(ExitCode::SUCCESS)
 }
@@ -119,13 +128,28 @@ fn status(name: &LabName, output: Output) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     println!("lab {} in {}", status.name, status.directory.display());
-    println!("API server {}, control plane {}", status.server.as_deref().unwrap_or("not started yet"), process(status.control_plane));
-    let header = ["NODE", "READY", "AGENT", "KUBELET", "SANDBOXES", "ADDRESSES"];
+    println!(
+        "API server {}, control plane {}",
+        status.server.as_deref().unwrap_or("not started yet"),
+        process(status.control_plane)
+    );
+    let header = [
+        "NODE",
+        "READY",
+        "AGENT",
+        "KUBELET",
+        "SANDBOXES",
+        "ADDRESSES",
+    ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(status.nodes.iter().map(row));
     print!("{}", columns(&rows));
     let whole = status.nodes.iter().all(|node| node.ready == Some(true));
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if whole {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 fn row(node: &NodeStatus) -> Vec<String> {
@@ -153,7 +177,10 @@ fn process(status: ProcessStatus) -> String {
 }
 
 fn env(name: &LabName) -> anyhow::Result<ExitCode> {
-    println!("export KUBECONFIG={}", podway_lab::env(name)?.kubeconfig.display());
+    println!(
+        "export KUBECONFIG={}",
+        podway_lab::env(name)?.kubeconfig.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -44,7 +44,11 @@ pub(crate) fn run(cluster: &ClusterArgs, output: Output) -> anyhow::Result<ExitC
         Output::Text => print(&report),
     }
     let well = report.nodes.iter().all(Entry::is_well);
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 /// Waits until every node says that it has in force what the cluster holds now.
@@ -54,13 +58,19 @@ pub(crate) async fn wait_until_in_force(args: &ClusterArgs) -> anyhow::Result<()
     let revision = cluster::state(args).await?.revision();
     let client = cluster::connect(args).await?;
     let nodes: Api<Node> = Api::all(client.clone());
-    let nodes = nodes.list(&ListParams::default()).await.context("cannot list the nodes")?;
+    let nodes = nodes
+        .list(&ListParams::default())
+        .await
+        .context("cannot list the nodes")?;
     let mut waiting: BTreeSet<String> = nodes.iter().map(ResourceExt::name_any).collect();
     let maps: Api<ConfigMap> = Api::namespaced(client, status::NAMESPACE);
     let config = watcher::Config::default().labels(status::NODE_LABEL);
     let mut reports = pin!(watcher(maps, config).default_backoff().applied_objects());
     while !waiting.is_empty() {
-        let map = reports.try_next().await?.context("the watch of the nodes' status ended")?;
+        let map = reports
+            .try_next()
+            .await?
+            .context("the watch of the nodes' status ended")?;
         let report = read(&map)?;
         if report.synced && report.revision >= revision {
             waiting.remove(&report.node);
@@ -74,20 +84,36 @@ async fn collect(args: &ClusterArgs) -> anyhow::Result<Report> {
     let client = cluster::connect(args).await?;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), status::NAMESPACE);
     let params = ListParams::default().labels(status::NODE_LABEL);
-    let maps = maps.list(&params).await.context("cannot list the nodes' status")?;
+    let maps = maps
+        .list(&params)
+        .await
+        .context("cannot list the nodes' status")?;
     let mut statuses = BTreeMap::new();
     for map in maps {
-        let node = map.labels().get(status::NODE_LABEL).cloned().unwrap_or_default();
+        let node = map
+            .labels()
+            .get(status::NODE_LABEL)
+            .cloned()
+            .unwrap_or_default();
         statuses.insert(node, read(&map)?);
     }
     let nodes: Api<Node> = Api::all(client);
-    let nodes = nodes.list(&ListParams::default()).await.context("cannot list the nodes")?;
+    let nodes = nodes
+        .list(&ListParams::default())
+        .await
+        .context("cannot list the nodes")?;
     let revision = state.revision();
     let entry = |node: Node| {
         let node = node.name_any();
         let status = statuses.remove(&node);
-        let current = status.as_ref().is_some_and(|s| s.synced && s.revision >= revision);
-        Entry { node, current, status }
+        let current = status
+            .as_ref()
+            .is_some_and(|s| s.synced && s.revision >= revision);
+        Entry {
+            node,
+            current,
+            status,
+        }
     };
     Ok(Report {
         revision,
@@ -96,10 +122,19 @@ async fn collect(args: &ClusterArgs) -> anyhow::Result<Report> {
 }
 
 fn read(map: &ConfigMap) -> anyhow::Result<NodeStatus> {
-    let text = map.data.as_ref().and_then(|data| data.get(status::DATA_KEY));
-    let text = text.with_context(|| format!("ConfigMap {} has no {}", map.name_any(), status::DATA_KEY))?;
-    serde_json::from_str(text)
-        .with_context(|| format!("ConfigMap {}: {} is not understood", map.name_any(), status::DATA_KEY))
+    let text = map
+        .data
+        .as_ref()
+        .and_then(|data| data.get(status::DATA_KEY));
+    let text =
+        text.with_context(|| format!("ConfigMap {} has no {}", map.name_any(), status::DATA_KEY))?;
+    serde_json::from_str(text).with_context(|| {
+        format!(
+            "ConfigMap {}: {} is not understood",
+            map.name_any(),
+            status::DATA_KEY
+        )
+    })
 }
 
 impl Entry {
@@ -126,21 +161,46 @@ fn print(report: &Report) {
     let palette = Palette::stdout();
     println!("cluster revision {}", report.revision);
     let header = [
-        "NODE", "STATE", "REVISION", "SERVICES", "ENDPOINTS", "POLICIES", "OVERLAY", "PEERS", "WRITES",
+        "NODE",
+        "STATE",
+        "REVISION",
+        "SERVICES",
+        "ENDPOINTS",
+        "POLICIES",
+        "OVERLAY",
+        "PEERS",
+        "WRITES",
     ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(report.nodes.iter().map(|entry| row(entry, report.revision)));
     print!("{}", columns(&rows));
     for entry in &report.nodes {
         let Some(status) = &entry.status else {
-            println!("{} {}: start `podway agent` there", palette.red("!"), entry.node);
+            println!(
+                "{} {}: start `podway agent` there",
+                palette.red("!"),
+                entry.node
+            );
             continue;
         };
         for problem in &status.problems {
-            println!("{} {} {}: {}", palette.red("!"), entry.node, problem.feature, problem.message);
+            println!(
+                "{} {} {}: {}",
+                palette.red("!"),
+                entry.node,
+                problem.feature,
+                problem.message
+            );
         }
         for fault in &status.faults {
-            println!("{} {} {}: {}: {}", palette.red("!"), entry.node, fault.object, fault.field, fault.message);
+            println!(
+                "{} {} {}: {}: {}",
+                palette.red("!"),
+                entry.node,
+                fault.object,
+                fault.field,
+                fault.message
+            );
         }
     }
 }

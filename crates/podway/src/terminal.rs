@@ -85,7 +85,12 @@ fn is_number(text: &str) -> bool {
 /// Left-aligned columns, two blanks apart, as kubectl prints them.
 pub(crate) fn columns(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..rows.iter().map(Vec::len).max().unwrap_or(0))
-        .map(|i| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).max())
+        .map(|i| {
+            rows.iter()
+                .filter_map(|row| row.get(i))
+                .map(|cell| cell.chars().count())
+                .max()
+        })
         .map(|width| width.unwrap_or(0))
         .collect();
     let mut text = String::new();

@@ -22,7 +22,10 @@ const POLICY: &str = include_str!("../../../examples/tour/only-the-cart.yaml");
 pub(crate) fn run(name: LabName) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let palette = Palette::stdout();
-    println!("{}", palette.bold("A tour of Podway: three nodes, one service, one policy"));
+    println!(
+        "{}",
+        palette.bold("A tour of Podway: three nodes, one service, one policy")
+    );
     println!("Every line is a real connection; beside it, what `podway explain` says of it.");
     let settings = Settings::new(name, own_program()?);
     let mut tour = Tour {
@@ -100,7 +103,10 @@ impl Tour {
 
     fn chapter(&mut self, title: &str) {
         self.chapter += 1;
-        println!("\n{}", self.palette.bold(&format!("{}. {title}", self.chapter)));
+        println!(
+            "\n{}",
+            self.palette.bold(&format!("{}. {title}", self.chapter))
+        );
     }
 
     fn typed(&self, command: &str) {
@@ -129,12 +135,22 @@ impl Tour {
         println!();
         if self.surprises == 0 {
             let all = "Every connection went as explained";
-            println!("{}, in {:.1} s.", self.palette.green(all), begun.elapsed().as_secs_f64());
+            println!(
+                "{}, in {:.1} s.",
+                self.palette.green(all),
+                begun.elapsed().as_secs_f64()
+            );
         } else {
-            let text = format!("{} connections went otherwise than explained", self.surprises);
+            let text = format!(
+                "{} connections went otherwise than explained",
+                self.surprises
+            );
             println!("{}: please report this.", self.palette.red(&text));
         }
-        println!("The lab goes on running. Try next (podway is {}):", self.stage.program());
+        println!(
+            "The lab goes on running. Try next (podway is {}):",
+            self.stage.program()
+        );
         for line in [
             format!("eval \"$(podway lab env --name {lab})\"     # then kubectl knows the lab"),
             "kubectl get pods -n shop -o wide".to_owned(),

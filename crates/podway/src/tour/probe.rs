@@ -1,14 +1,14 @@
 //! One line of the tour: a connection tried, and what `explain` says of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
 use podway_model::IpFamily;
-use podway_plan::explain::{Answer, Explainer, Question, Verdict};
+use podway_plan::explain::{Answer, EndpointAnswer, Explainer, Question, Verdict};
 
 use super::stage::Stage;
 use crate::terminal::Palette;
@@ -40,11 +40,19 @@ pub(super) enum Target {
 
 impl Probe {
     pub(super) const fn pod(name: &'static str, to: Target) -> Self {
-        Self { from: From::Pod(name), to, times: 1 }
+        Self {
+            from: From::Pod(name),
+            to,
+            times: 1,
+        }
     }
 
     pub(super) const fn client(to: Target) -> Self {
-        Self { from: From::Client, to, times: 1 }
+        Self {
+            from: From::Client,
+            to,
+            times: 1,
+        }
     }
 
     /// Tries it this often, to show who answers.
@@ -54,9 +62,16 @@ impl Probe {
     }
 }
 
-/// What came of a probe in one family.
+/// What came of a probe.
 pub(super) struct Finding {
-    label: String,
+    title: String,
+    families: Vec<FamilyFinding>,
+}
+
+/// What came of a probe in one family.
+struct FamilyFinding {
+    family: IpFamily,
+    target: SocketAddr,
     expected: Answer,
     outcomes: Vec<Outcome>,
 }
@@ -68,6 +83,14 @@ enum Outcome {
     Silence(String),
 }
 
+/// A probe of one family under way.
+struct Running {
+    family: IpFamily,
+    target: SocketAddr,
+    expected: Answer,
+    attempts: Vec<JoinHandle<anyhow::Result<Outcome>>>,
+}
+
 /// Runs the probes at once and returns their findings in order.
 pub(super) fn run(
     probes: &[Probe],
@@ -76,24 +99,55 @@ pub(super) fn run(
 ) -> anyhow::Result<Vec<Finding>> {
     let mut running = Vec::new();
     for probe in probes {
-        for family in IpFamily::ALL {
-            let target = stage.address(probe.to, family)?;
-            let expected = explainer.connect(&question(probe, stage, family, target)?)?;
-            let label = format!("{family} {} -> {} {target}", name(probe.from), describe(probe.to));
-            let attempts: Vec<_> = (0..probe.times)
-                .map(|_| command(probe.from, stage, target))
-                .collect::<anyhow::Result<_>>()?;
-            let attempts = attempts.into_iter().map(|c| thread::spawn(move || attempt(c)));
-            running.push((label, expected, attempts.collect::<Vec<_>>()));
-        }
+        let families = IpFamily::ALL.map(|family| start(probe, stage, explainer, family));
+        running.push((probe, families));
     }
-    let join = |(label, expected, attempts): (String, Answer, Vec<thread::JoinHandle<_>>)| {
-        let outcomes = attempts.into_iter().map(|attempt| {
-            attempt.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the probe's thread panicked")))
+    let mut findings = Vec::new();
+    for (probe, families) in running {
+        let families = families.into_iter().map(|running| running?.finish());
+        findings.push(Finding {
+            title: format!("{} -> {}", name(probe.from), describe(probe.to)),
+            families: families.collect::<anyhow::Result<_>>()?,
         });
-        Ok(Finding { label, expected, outcomes: outcomes.collect::<anyhow::Result<_>>()? })
-    };
-    running.into_iter().map(join).collect()
+    }
+    Ok(findings)
+}
+
+fn start(
+    probe: &Probe,
+    stage: &Stage,
+    explainer: &mut Explainer,
+    family: IpFamily,
+) -> anyhow::Result<Running> {
+    let target = stage.address(probe.to, family)?;
+    let expected = explainer.connect(&question(probe, stage, family, target)?)?;
+    let commands: Vec<_> = (0..probe.times)
+        .map(|_| command(probe.from, stage, target))
+        .collect::<anyhow::Result<_>>()?;
+    let attempts = commands
+        .into_iter()
+        .map(|command| thread::spawn(move || attempt(command)));
+    Ok(Running {
+        family,
+        target,
+        expected,
+        attempts: attempts.collect(),
+    })
+}
+
+impl Running {
+    fn finish(self) -> anyhow::Result<FamilyFinding> {
+        let outcomes = self.attempts.into_iter().map(|attempt| {
+            let panicked = |_| Err(anyhow::anyhow!("the probe's thread panicked"));
+            attempt.join().unwrap_or_else(panicked)
+        });
+        Ok(FamilyFinding {
+            family: self.family,
+            target: self.target,
+            expected: self.expected,
+            outcomes: outcomes.collect::<anyhow::Result<_>>()?,
+        })
+    }
 }
 
 fn question(
@@ -121,8 +175,15 @@ fn question(
 
 fn command(from: From, stage: &Stage, target: SocketAddr) -> anyhow::Result<Command> {
     let program = stage.program();
-    let words = [&program, "toolbox", "fetch", "--timeout", "800ms", &target.to_string()]
-        .map(std::ffi::OsString::from);
+    let words = [
+        &program,
+        "toolbox",
+        "fetch",
+        "--timeout",
+        "800ms",
+        &target.to_string(),
+    ]
+    .map(std::ffi::OsString::from);
     Ok(match from {
         From::Pod(pod) => podway_lab::exec(stage.lab(), "shop", pod, None, &words)?,
         From::Client => podway_lab::client(stage.lab(), &words)?,
@@ -141,6 +202,29 @@ fn attempt(mut command: Command) -> anyhow::Result<Outcome> {
 
 impl Finding {
     pub(super) fn is_as_explained(&self) -> bool {
+        self.families.iter().all(FamilyFinding::is_as_explained)
+    }
+
+    pub(super) fn text(&self, palette: Palette) -> String {
+        let mut text = format!("    {}\n", self.title);
+        for found in &self.families {
+            let line = format!(
+                "{}  {:28} {}",
+                found.family,
+                found.target.to_string(),
+                found.seen()
+            );
+            let _ = writeln!(text, "      {} {line}", found.mark(palette));
+        }
+        if let Some(found) = self.families.first() {
+            let _ = writeln!(text, "        {}", palette.dim(&rule(&found.expected)));
+        }
+        text
+    }
+}
+
+impl FamilyFinding {
+    fn is_as_explained(&self) -> bool {
         let expected = match self.expected.verdict {
             Verdict::Allow => None,
             Verdict::Reject => Some("REFUSED"),
@@ -148,47 +232,86 @@ impl Finding {
             // Some endpoints answer and some do not: both are as explained.
             Verdict::Mixed => return true,
         };
-        self.outcomes.iter().all(|outcome| match (outcome, expected) {
-            (Outcome::Answer(_), None) => true,
-            (Outcome::Silence(word), Some(expected)) => word == expected,
-            _ => false,
-        })
+        self.outcomes
+            .iter()
+            .all(|outcome| match (outcome, expected) {
+                (Outcome::Answer(_), None) => true,
+                (Outcome::Silence(word), Some(expected)) => word == expected,
+                _ => false,
+            })
     }
 
-    pub(super) fn text(&self, palette: Palette) -> String {
-        let mark = match (self.is_as_explained(), self.expected.verdict.is_yes()) {
-            (true, true) => palette.green("+"),
-            (true, false) => palette.cyan("-"),
-            (false, _) => palette.red("!"),
-        };
-        let mut text = format!("  {mark} {}  {}\n", self.label, self.seen());
-        let _ = writeln!(text, "      {}", palette.dim(&self.rule()));
-        text
+    fn mark(&self, palette: Palette) -> String {
+        match (self.is_as_explained(), self.expected.verdict.is_yes()) {
+            (true, true) => palette.green("yes"),
+            (true, false) => palette.cyan(" no"),
+            (false, _) => palette.red("???"),
+        }
     }
 
     /// Who answered how often, or why nobody did.
     fn seen(&self) -> String {
+        if let [only] = self.outcomes.as_slice() {
+            return match only {
+                Outcome::Answer(line) => answered(line),
+                Outcome::Silence(word) => silence(word),
+            };
+        }
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for outcome in &self.outcomes {
             let word = match outcome {
-                Outcome::Answer(line) if self.outcomes.len() > 1 => {
-                    line.split(' ').next().unwrap_or_default().to_owned()
-                }
-                Outcome::Answer(line) => answered(line),
-                Outcome::Silence(word) => word.to_lowercase(),
+                Outcome::Answer(line) => line.split(' ').next().unwrap_or_default().to_owned(),
+                Outcome::Silence(word) => silence(word),
             };
             *counts.entry(word).or_default() += 1;
         }
-        let words = counts.into_iter().map(|(word, count)| {
-            if self.outcomes.len() > 1 { format!("{word} x{count}") } else { word }
-        });
+        let words = counts
+            .into_iter()
+            .map(|(word, count)| format!("{word} x{count}"));
         words.collect::<Vec<_>>().join(", ")
     }
+}
 
-    /// The rule that decided: the explanation's last step.
-    fn rule(&self) -> String {
-        let why = self.expected.why.join(" ");
-        format!("{}: {why}", self.expected.verdict)
+/// Which rule decided, in short; `podway explain` has every step.
+fn rule(answer: &Answer) -> String {
+    let mut parts = Vec::new();
+    if let Some(service) = &answer.service {
+        let count = answer.endpoints.len();
+        let source = if answer.masquerade {
+            "source masqueraded"
+        } else {
+            "source kept"
+        };
+        parts.push(format!("service {service} has {count} endpoints, {source}"));
+    }
+    let policies: BTreeSet<String> = answer.endpoints.iter().map(judged).collect();
+    parts.extend(policies);
+    parts.join("; ")
+}
+
+/// What the policies say of one endpoint.
+fn judged(endpoint: &EndpointAnswer) -> String {
+    let sides = [("egress", &endpoint.egress), ("ingress", &endpoint.ingress)];
+    let denied = sides.iter().find(|(_, side)| side.verdict == Verdict::Deny);
+    if let Some((direction, side)) = denied {
+        let policies = side.isolated_by.as_deref().unwrap_or_default().join(", ");
+        return format!("denied: policy {policies} isolates {direction} and no rule of it matches");
+    }
+    let allowed = sides.iter().find_map(|(direction, side)| {
+        let policy = side.policy.as_ref()?;
+        let rule = side.rule.unwrap_or_default();
+        Some(format!(
+            "allowed by {direction} rule {rule} of policy {policy}"
+        ))
+    });
+    allowed.unwrap_or_else(|| "no policy in the way".to_owned())
+}
+
+fn silence(word: &str) -> String {
+    match word {
+        "TIMEOUT" => "no answer: the packet was dropped".to_owned(),
+        "REFUSED" => "refused".to_owned(),
+        other => other.to_owned(),
     }
 }
 
@@ -196,7 +319,9 @@ impl Finding {
 fn answered(line: &str) -> String {
     match line.split_once(' ') {
         Some((pod, client)) => {
-            let client = client.parse().map_or(client.to_owned(), |c: SocketAddr| c.ip().to_string());
+            let client = client
+                .parse()
+                .map_or(client.to_owned(), |c: SocketAddr| c.ip().to_string());
             format!("{pod} answered and saw {client}")
         }
         None => line.to_owned(),
@@ -220,5 +345,8 @@ fn describe(to: Target) -> String {
 
 /// The address of a family among several.
 pub(super) fn of_family(addresses: &[IpAddr], family: IpFamily) -> Option<IpAddr> {
-    addresses.iter().copied().find(|address| IpFamily::of(address) == family)
+    addresses
+        .iter()
+        .copied()
+        .find(|address| IpFamily::of(address) == family)
 }

@@ -48,7 +48,9 @@ impl Stage {
     }
 
     fn cluster(&self) -> ClusterArgs {
-        ClusterArgs { kubeconfig: Some(self.status.kubeconfig.clone()) }
+        ClusterArgs {
+            kubeconfig: Some(self.status.kubeconfig.clone()),
+        }
     }
 
     pub(super) fn state(&self) -> anyhow::Result<ClusterState> {
@@ -57,12 +59,21 @@ impl Stage {
 
     pub(super) fn nodes(&self) -> Vec<String> {
         let join = |addresses: &[IpAddr]| {
-            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join("  ")
+            addresses
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("  ")
         };
         let nodes = self.status.nodes.iter();
-        let mut lines: Vec<_> =
-            nodes.map(|node| format!("{:8} {}", node.name, join(&node.addresses))).collect();
-        lines.push(format!("{:8} {}", "client", join(&self.status.client_addresses)));
+        let mut lines: Vec<_> = nodes
+            .map(|node| format!("{:8} {}", node.name, join(&node.addresses)))
+            .collect();
+        lines.push(format!(
+            "{:8} {}",
+            "client",
+            join(&self.status.client_addresses)
+        ));
         lines
     }
 
@@ -90,15 +101,25 @@ impl Stage {
                 let ready = await_condition(pods.clone(), pod, is_ready);
                 tokio::time::timeout(PATIENCE, ready)
                     .await
-                    .with_context(|| format!("pod shop/{pod} is not ready: kubectl describe pod -n shop {pod}"))??;
+                    .with_context(|| {
+                        format!("pod shop/{pod} is not ready: kubectl describe pod -n shop {pod}")
+                    })??;
             }
             anyhow::Ok(())
         })?;
         let state = self.state()?;
-        Ok(state.pods_in("shop").map(|pod| {
-            let addresses: Vec<_> = pod.addresses.iter().map(ToString::to_string).collect();
-            format!("{:8} on {}  {}", pod.name.name, pod.node.as_deref().unwrap_or("?"), addresses.join("  "))
-        }).collect())
+        Ok(state
+            .pods_in("shop")
+            .map(|pod| {
+                let addresses: Vec<_> = pod.addresses.iter().map(ToString::to_string).collect();
+                format!(
+                    "{:8} on {}  {}",
+                    pod.name.name,
+                    pod.node.as_deref().unwrap_or("?"),
+                    addresses.join("  ")
+                )
+            })
+            .collect())
     }
 
     /// Waits until every node says that it has everything in force, and returns
@@ -145,7 +166,10 @@ impl Stage {
 fn is_ready(pod: Option<&Pod>) -> bool {
     use kube::runtime::wait::Condition;
     let listed = |pod: &Pod| {
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let conditions = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.conditions.as_ref());
         conditions.is_some_and(|c| c.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
     };
     conditions::is_pod_running().matches_object(pod) && pod.is_some_and(listed)

@@ -26,7 +26,15 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     (
         "podway",
         &[
-            "model", "plan", "dataplane", "kernel", "watch", "apiserver", "cni", "agent", "lab",
+            "model",
+            "plan",
+            "dataplane",
+            "kernel",
+            "watch",
+            "apiserver",
+            "cni",
+            "agent",
+            "lab",
         ],
     ),
     ("podway-testkit", &["model", "plan", "kernel"]),
@@ -39,9 +47,30 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("libc", &["podway-kernel"]),
     ("redb", &["podway-apiserver"]),
     ("axum", &["podway-apiserver", "podway-lab", "podway-agent"]),
-    ("kube", &["podway-watch", "podway-agent", "podway-lab", "podway"]),
-    ("k8s-openapi", &["podway-watch", "podway-apiserver", "podway-agent", "podway-lab", "podway"]),
-    ("tokio", &["podway-watch", "podway-apiserver", "podway-agent", "podway-lab", "podway"]),
+    (
+        "kube",
+        &["podway-watch", "podway-agent", "podway-lab", "podway"],
+    ),
+    (
+        "k8s-openapi",
+        &[
+            "podway-watch",
+            "podway-apiserver",
+            "podway-agent",
+            "podway-lab",
+            "podway",
+        ],
+    ),
+    (
+        "tokio",
+        &[
+            "podway-watch",
+            "podway-apiserver",
+            "podway-agent",
+            "podway-lab",
+            "podway",
+        ],
+    ),
 ];
 
 fn root() -> PathBuf {
@@ -54,7 +83,13 @@ fn root() -> PathBuf {
 /// Direct dependencies of every crate of ours; dev-dependencies left out.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
         .current_dir(root())
         .output()
         .expect("cargo metadata runs");
@@ -92,7 +127,12 @@ fn crates_depend_in_one_direction() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(found.len(), MAY_DEPEND_ON.len(), "crates: {:?}", found.keys());
+    assert_eq!(
+        found.len(),
+        MAY_DEPEND_ON.len(),
+        "crates: {:?}",
+        found.keys()
+    );
 }
 
 #[test]
@@ -120,13 +160,21 @@ fn unsafe_is_forbidden_outside_kernel() {
         .filter(|path| path.exists())
         .filter(|path| !read(path).contains("#![forbid(unsafe_code)]"))
         .collect();
-    assert!(missing.is_empty(), "without #![forbid(unsafe_code)]: {missing:#?}");
+    assert!(
+        missing.is_empty(),
+        "without #![forbid(unsafe_code)]: {missing:#?}"
+    );
 }
 
 #[test]
 fn documents_name_paths_that_exist() {
     let mut missing = Vec::new();
-    for document in ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md", "docs/testing.md"] {
+    for document in [
+        "ARCHITECTURE.md",
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/testing.md",
+    ] {
         let text = read(&root().join(document));
         for path in text.split('`').skip(1).step_by(2).filter_map(path_of) {
             if !root().join(&path).exists() {
@@ -140,7 +188,15 @@ fn documents_name_paths_that_exist() {
 /// A word in back quotes that is a path of this repository.
 fn path_of(word: &str) -> Option<String> {
     let path = word.split([':', '#']).next().unwrap_or(word);
-    let ours = ["crates/", "docs/", "examples/", "scripts/", "bpf/", "bench/", "deploy/"];
+    let ours = [
+        "crates/",
+        "docs/",
+        "examples/",
+        "scripts/",
+        "bpf/",
+        "bench/",
+        "deploy/",
+    ];
     let plain = !path.contains([' ', '<', '*', '{']);
     (plain && ours.iter().any(|prefix| path.starts_with(prefix))).then(|| path.to_owned())
 }
