@@ -4,6 +4,7 @@ mod connections;
 mod golden;
 mod node;
 mod packets;
+mod scale;
 mod wire;
 mod writes;
 

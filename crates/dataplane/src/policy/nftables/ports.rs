@@ -61,6 +61,11 @@ impl Ports {
         }
     }
 
+    /// Whether these ports need a chain.
+    pub(super) const fn have_chain(&self) -> bool {
+        matches!(self, Self::Some(_))
+    }
+
     /// The chain of these ports, where they need one.
     pub(super) fn chain(&self) -> Option<(Chain, Vec<Rule>)> {
         let Self::Some(ranges) = self else {

@@ -6,19 +6,15 @@ use std::sync::Arc;
 
 use podway_kernel::nft::{Data, Element, Part, Value, Verdict};
 use podway_model::IpFamily;
-use podway_plan::policy::{Block, Direction, Peers, PodRules, RuleSet};
+use podway_plan::policy::{Block, Direction, PeerGroup, Peers, PodRules, RuleSet};
 
 use super::groups::{GroupId, Groups};
 use super::layout::{self, Map};
 use super::ports::Ports;
 use super::ranges::{self, Range};
 
-/// What one pod has in the maps, and the port chains that it leads to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct PodElements {
-    pub(super) elements: BTreeSet<(Map, Element)>,
-    pub(super) chains: BTreeSet<Ports>,
-}
+/// What one pod has in the maps: each element, and the ports that it leads to.
+pub(super) type PodElements = BTreeMap<(Map, Element), Ports>;
 
 /// A rule set with peers as groups and ranges: what every pod that has it
 /// shares.
@@ -90,51 +86,86 @@ impl<'a> Judgements<'a> {
 
     /// Everything that a pod has in the maps.
     pub(super) fn pod(&mut self, rules: &PodRules) -> PodElements {
-        let mut pod = PodElements::default();
-        for direction in Direction::ALL {
-            let Some(set) = rules.direction(direction) else {
-                continue;
-            };
+        let mut pod = PodElements::new();
+        for (direction, set) in judged(rules) {
             let judgement = self.of(set);
-            // Who allows everybody everything need not be asked.
-            if judgement.anybody == Ports::All {
-                continue;
-            }
             for address in &rules.addresses {
-                pod.isolate(direction, *address, &judgement);
+                isolate(&mut pod, direction, *address, &judgement);
             }
         }
         pod
     }
 }
 
-impl PodElements {
-    fn isolate(&mut self, direction: Direction, address: IpAddr, judgement: &Judgement) {
-        let family = IpFamily::of(&address);
-        let chain = layout::judging(direction, family);
-        let judged = Element::new(&[address.into()]).to(Data::Verdict(Verdict::Goto(chain.into())));
-        self.elements.insert((Map::Pods(direction, family), judged));
-        for (group, ports) in &judgement.groups {
-            let key = Element::new(&[Value::Class(*group), address.into()]);
-            self.allow(Map::Peers(direction, family), key, ports);
+/// What a pod has in the maps because of one group of peers.
+pub(super) fn of_group(rules: &PodRules, group: &PeerGroup, id: GroupId) -> PodElements {
+    let mut pod = PodElements::new();
+    for (direction, set) in judged(rules) {
+        let mut ports = Ports::default();
+        for allow in &set.allows {
+            let selectors = allow.peers.selectors();
+            if selectors.iter().any(|s| group.selectors.contains(s)) {
+                ports.allow(&allow.ports);
+            }
         }
-        for (first, last, ports) in judgement.ranges.get(&family).into_iter().flatten() {
-            let range = Part::Range((*first).into(), (*last).into());
-            let key = Element::interval(&[Part::Value(address.into()), range]);
-            self.allow(Map::Blocks(direction, family), key, ports);
+        for address in &rules.addresses {
+            allow_group(&mut pod, direction, *address, id, &ports);
         }
-        let key = Element::new(&[address.into()]);
-        self.allow(Map::Anybody(direction, family), key, &judgement.anybody);
     }
+    pod
+}
 
-    fn allow(&mut self, map: Map, key: Element, ports: &Ports) {
-        let Some(verdict) = ports.verdict() else {
-            return;
-        };
-        self.elements.insert((map, key.to(Data::Verdict(verdict))));
-        if matches!(ports, Ports::Some(_)) {
-            self.chains.insert(ports.clone());
-        }
+/// The directions that have to be judged. Who allows everybody everything need
+/// not be asked.
+fn judged(rules: &PodRules) -> impl Iterator<Item = (Direction, &Arc<RuleSet>)> {
+    let is_open = |set: &RuleSet| {
+        set.allows
+            .iter()
+            .any(|a| a.peers == Peers::Any && a.ports.is_empty())
+    };
+    Direction::ALL
+        .into_iter()
+        .filter_map(|direction| Some((direction, rules.direction(direction)?)))
+        .filter(move |(_, set)| !is_open(set))
+}
+
+fn isolate(pod: &mut PodElements, direction: Direction, address: IpAddr, judgement: &Judgement) {
+    let family = IpFamily::of(&address);
+    let chain = layout::judging(direction, family);
+    let judged = Element::new(&[address.into()]).to(Data::Verdict(Verdict::Goto(chain.into())));
+    pod.insert((Map::Pods(direction, family), judged), Ports::None);
+    for (group, ports) in &judgement.groups {
+        allow_group(pod, direction, address, *group, ports);
+    }
+    for (first, last, ports) in judgement.ranges.get(&family).into_iter().flatten() {
+        let range = Part::Range((*first).into(), (*last).into());
+        let key = Element::interval(&[Part::Value(address.into()), range]);
+        allow(pod, Map::Blocks(direction, family), key, ports);
+    }
+    let key = Element::new(&[address.into()]);
+    allow(
+        pod,
+        Map::Anybody(direction, family),
+        key,
+        &judgement.anybody,
+    );
+}
+
+fn allow_group(
+    pod: &mut PodElements,
+    direction: Direction,
+    address: IpAddr,
+    group: GroupId,
+    ports: &Ports,
+) {
+    let key = Element::new(&[Value::Class(group), address.into()]);
+    let map = Map::Peers(direction, IpFamily::of(&address));
+    allow(pod, map, key, ports);
+}
+
+fn allow(pod: &mut PodElements, map: Map, key: Element, ports: &Ports) {
+    if let Some(verdict) = ports.verdict() {
+        pod.insert((map, key.to(Data::Verdict(verdict))), ports.clone());
     }
 }
 

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use podway_plan::policy::{PeerGroup, PodRules, PolicyChange, PolicyTable};
 use super::groups::{GroupId, Groups};
 use super::layout::{self, Map, TABLE};
 use super::ports::Ports;
-use super::rendering::{Judgements, PodElements, member};
+use super::rendering::{Judgements, PodElements, member, of_group};
 
 /// What the kernel holds, as far as it follows from policies.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub(super) struct State {
     sets: BTreeMap<Map, Arc<Set>>,
     groups: Groups,
     pods: BTreeMap<ObjectName, PodElements>,
-    /// How many pods lead to each chain of ports.
+    /// How many elements lead to each chain of ports.
     chains: BTreeMap<Ports, usize>,
 }
 
@@ -28,8 +28,15 @@ pub(super) struct State {
 struct Edit {
     delete: BTreeMap<Map, Vec<Element>>,
     add: BTreeMap<Map, Vec<Element>>,
-    /// Chains that pods began or ceased to lead to, and how many did before.
+    /// Chains that elements began or ceased to lead to, and how many did before.
     chains: BTreeMap<Ports, usize>,
+}
+
+/// A group that came into being or went away.
+struct Regrouped {
+    group: Arc<PeerGroup>,
+    id: GroupId,
+    is_new: bool,
 }
 
 impl State {
@@ -46,8 +53,8 @@ impl State {
         let mut judgements = Judgements::new(&state.groups);
         for (name, rules) in &table.pods {
             let pod = judgements.pod(rules);
-            for chain in &pod.chains {
-                *state.chains.entry(chain.clone()).or_default() += 1;
+            for ports in pod.values().filter(|ports| ports.have_chain()) {
+                *state.chains.entry(ports.clone()).or_default() += 1;
             }
             state.pods.insert(name.clone(), pod);
         }
@@ -61,7 +68,7 @@ impl State {
             let id = self.groups.id(group)?;
             Some(member(*address, id))
         });
-        let of_pods = self.pods.values().flat_map(|pod| pod.elements.clone());
+        let of_pods = self.pods.values().flat_map(|pod| pod.keys().cloned());
         for (map, element) in members.chain(of_pods) {
             elements.entry(map).or_default().push(element);
         }
@@ -81,76 +88,111 @@ impl State {
     pub(super) fn follow(&mut self, table: &PolicyTable, change: &PolicyChange) -> Transaction {
         let mut edit = Edit::default();
         let regrouped = self.regroup(change, &mut edit);
-        let mut pods: BTreeSet<&ObjectName> = change.pods.keys().collect();
-        if !regrouped.is_empty() {
-            let names = |rules: &PodRules| names_some(rules, &regrouped);
-            pods.extend(
-                table
-                    .pods
-                    .iter()
-                    .filter(|(_, rules)| names(rules))
-                    .map(|(name, _)| name),
-            );
-        }
         let mut judgements = Judgements::new(&self.groups);
-        let after: Vec<(&ObjectName, Option<PodElements>)> = pods
-            .into_iter()
+        let changed: Vec<(&ObjectName, PodElements)> = change
+            .pods
+            .keys()
             .map(|name| {
+                let rules = table.pods.get(name);
                 (
                     name,
-                    table.pods.get(name).map(|rules| judgements.pod(rules)),
+                    rules.map(|rules| judgements.pod(rules)).unwrap_or_default(),
                 )
             })
             .collect();
-        for (name, after) in after {
-            self.put(name, after, &mut edit);
+        for (name, after) in changed {
+            self.replace(name, after, &mut edit);
+        }
+        if !regrouped.is_empty() {
+            let others = table.pods.iter();
+            for (name, rules) in others.filter(|(name, _)| !change.pods.contains_key(*name)) {
+                self.follow_groups(name, rules, &regrouped, &mut edit);
+            }
         }
         self.transaction(edit)
     }
 
     /// Moves addresses between groups. Returns the groups that came into being
     /// or went away: who names one of their selectors has other elements.
-    fn regroup(&mut self, change: &PolicyChange, edit: &mut Edit) -> Vec<Arc<PeerGroup>> {
+    fn regroup(&mut self, change: &PolicyChange, edit: &mut Edit) -> Vec<Regrouped> {
         let mut regrouped = Vec::new();
         for (address, changed) in &change.peers {
             if let Some(group) = &changed.after {
                 let (id, is_new) = self.groups.join(group);
                 edit.add(member(*address, id));
-                regrouped.extend(is_new.then(|| group.clone()));
+                regrouped.extend(is_new.then(|| Regrouped::new(group, id, true)));
             }
         }
+        // Only now, so that no number has two meanings in one transaction.
         for (address, changed) in &change.peers {
             if let Some(group) = &changed.before
                 && let Some((id, is_gone)) = self.groups.leave(group)
             {
                 edit.delete(member(*address, id));
-                regrouped.extend(is_gone.then(|| group.clone()));
+                regrouped.extend(is_gone.then(|| Regrouped::new(group, id, false)));
             }
         }
         regrouped
     }
 
-    fn put(&mut self, name: &ObjectName, after: Option<PodElements>, edit: &mut Edit) {
+    /// A pod's rules are other ones.
+    fn replace(&mut self, name: &ObjectName, after: PodElements, edit: &mut Edit) {
         let before = self.pods.remove(name).unwrap_or_default();
-        let new = after.unwrap_or_default();
-        for (map, element) in before.elements.difference(&new.elements) {
-            edit.delete((*map, element.clone()));
+        for (key, ports) in &before {
+            if !after.contains_key(key) {
+                edit.delete(key.clone());
+                self.unlead(ports, edit);
+            }
         }
-        for (map, element) in new.elements.difference(&before.elements) {
-            edit.add((*map, element.clone()));
+        for (key, ports) in &after {
+            if !before.contains_key(key) {
+                edit.add(key.clone());
+                self.lead(ports, edit);
+            }
         }
-        for chain in new.chains.difference(&before.chains) {
-            let users = self.chains.entry(chain.clone()).or_default();
-            edit.chains.entry(chain.clone()).or_insert(*users);
-            *users += 1;
+        if !after.is_empty() {
+            self.pods.insert(name.clone(), after);
         }
-        for chain in before.chains.difference(&new.chains) {
-            let users = self.chains.entry(chain.clone()).or_default();
-            edit.chains.entry(chain.clone()).or_insert(*users);
-            *users -= 1;
+    }
+
+    /// A pod's rules are the same, the groups that they mean are not.
+    fn follow_groups(
+        &mut self,
+        name: &ObjectName,
+        rules: &PodRules,
+        regrouped: &[Regrouped],
+        edit: &mut Edit,
+    ) {
+        for Regrouped { group, id, is_new } in regrouped {
+            for (key, ports) in of_group(rules, group, *id) {
+                let pod = self.pods.entry(name.clone()).or_default();
+                if *is_new {
+                    edit.add(key.clone());
+                    pod.insert(key, ports.clone());
+                    self.lead(&ports, edit);
+                } else {
+                    pod.remove(&key);
+                    edit.delete(key);
+                    self.unlead(&ports, edit);
+                }
+            }
         }
-        if !new.elements.is_empty() {
-            self.pods.insert(name.clone(), new);
+    }
+
+    /// One more element leads to a chain of ports.
+    fn lead(&mut self, ports: &Ports, edit: &mut Edit) {
+        if ports.have_chain() {
+            let elements = self.chains.entry(ports.clone()).or_default();
+            edit.chains.entry(ports.clone()).or_insert(*elements);
+            *elements += 1;
+        }
+    }
+
+    /// One element fewer leads to a chain of ports.
+    fn unlead(&mut self, ports: &Ports, edit: &mut Edit) {
+        if let Some(elements) = self.chains.get_mut(ports) {
+            edit.chains.entry(ports.clone()).or_insert(*elements);
+            *elements -= 1;
         }
     }
 
@@ -160,16 +202,16 @@ impl State {
         let mut transaction = Transaction::new(TABLE);
         let mut obsolete = Vec::new();
         for (ports, before) in edit.chains {
-            let users = self.chains.get(&ports).copied().unwrap_or(0);
-            if users == 0 {
+            let now = self.chains.get(&ports).copied().unwrap_or(0);
+            if now == 0 {
                 self.chains.remove(&ports);
             }
             let Some((chain, rules)) = ports.chain() else {
                 continue;
             };
-            if before > 0 && users == 0 {
+            if before > 0 && now == 0 {
                 obsolete.push(chain.name);
-            } else if before == 0 && users > 0 {
+            } else if before == 0 && now > 0 {
                 let name = chain.name.clone();
                 transaction.push(Operation::AddChain(chain));
                 for rule in rules {
@@ -202,13 +244,14 @@ impl Edit {
     }
 }
 
-/// Whether a rule of a pod names a selector of one of the groups.
-fn names_some(rules: &PodRules, groups: &[Arc<PeerGroup>]) -> bool {
-    rules
-        .sets()
-        .flat_map(|set| &set.allows)
-        .flat_map(|allow| allow.peers.selectors())
-        .any(|selector| groups.iter().any(|g| g.selectors.contains(selector)))
+impl Regrouped {
+    fn new(group: &Arc<PeerGroup>, id: GroupId, is_new: bool) -> Self {
+        Self {
+            group: group.clone(),
+            id,
+            is_new,
+        }
+    }
 }
 
 /// The numbers that addresses have in the kernel.

@@ -96,75 +96,40 @@ fn pings(from: &Host, to: &Host) -> [bool; 2] {
     })
 }
 
+/// Both the other pod and the outside reach a, or neither does.
+fn expect_into_a(node: &Node, open: bool, why: &str) {
+    expect(&node.b, &node.a, 80, open, why);
+    expect(&node.outside, &node.a, 80, open, why);
+}
+
+#[test]
+fn a_policy_closes_and_its_deletion_opens() {
+    let mut enforced = Enforced::new();
+    expect_into_a(&enforced.node, true, "no policy");
+
+    enforced.enforce("policy x/p app=a\ningress none\n");
+    let node = &enforced.node;
+    expect_into_a(node, false, "ingress none");
+    expect(&node.a, &node.b, 80, true, "egress is open");
+    expect(&node.a, &node.outside, 80, true, "egress is open");
+    expect(&node.node, &node.a, 80, true, "its own node");
+
+    enforced.apply(Change::Delete(ObjectRef::NetworkPolicy(name("x/p"))));
+    expect_into_a(&enforced.node, true, "no policy any more");
+}
+
 #[test]
 fn who_is_allowed_gets_through_and_nobody_else() {
     let mut enforced = Enforced::new();
-    let everybody = |enforced: &Enforced, open: bool, why: &str| {
-        let Node {
-            node: _,
-            a,
-            b,
-            outside,
-        } = &enforced.node;
-        expect(b, a, 80, open, why);
-        expect(outside, a, 80, open, why);
-    };
-    everybody(&enforced, true, "no policy");
-
-    enforced.enforce("policy x/p app=a\ningress none\n");
-    everybody(&enforced, false, "ingress none");
-    expect(
-        &enforced.node.a,
-        &enforced.node.b,
-        80,
-        true,
-        "egress is open",
-    );
-    expect(
-        &enforced.node.a,
-        &enforced.node.outside,
-        80,
-        true,
-        "egress is open",
-    );
-    expect(
-        &enforced.node.node,
-        &enforced.node.a,
-        80,
-        true,
-        "its own node",
-    );
-
     enforced.enforce("policy x/q app=a\ningress from pods app=b ports tcp/80 udp/80\n");
-    expect(&enforced.node.b, &enforced.node.a, 80, true, "allowed");
-    expect(
-        &enforced.node.b,
-        &enforced.node.a,
-        81,
-        false,
-        "another port",
-    );
-    expect(
-        &enforced.node.outside,
-        &enforced.node.a,
-        80,
-        false,
-        "another peer",
-    );
+    let node = &enforced.node;
+    expect(&node.b, &node.a, 80, true, "allowed");
+    expect(&node.b, &node.a, 81, false, "another port");
+    expect(&node.outside, &node.a, 80, false, "another peer");
 
     enforced.enforce("policy x/r app=b\negress none\n");
-    expect(
-        &enforced.node.b,
-        &enforced.node.a,
-        80,
-        false,
-        "the source's side",
-    );
-
-    for policy in ["x/p", "x/q", "x/r"] {
-        enforced.apply(Change::Delete(ObjectRef::NetworkPolicy(name(policy))));
-    }
-    everybody(&enforced, true, "no policy any more");
+    let node = &enforced.node;
+    expect(&node.b, &node.a, 80, false, "the source's side");
 }
 
 #[test]
@@ -198,7 +163,7 @@ fn established_connections_outlive_syncs_and_changes() {
         .map(|address| SocketAddr::new(address, 80));
     let mut streams = targets.map(|to| enforced.node.b.connect(to).expect("allowed"));
     let all_alive = |streams: &mut [std::net::TcpStream; 2], when: &str| {
-        let alive = streams.each_mut().map(|stream| is_alive(stream));
+        let alive = streams.each_mut().map(is_alive);
         assert_eq!(alive, [true; 2], "{when}");
     };
     all_alive(&mut streams, "at first");
