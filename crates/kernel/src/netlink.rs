@@ -6,6 +6,9 @@
 //! missing answer is an error instead of a hang.
 
 mod attribute;
+mod message;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -16,6 +19,8 @@ use nix::sys::socket::{
 };
 
 pub use attribute::{Attribute, Attributes, attributes};
+pub use message::{Answer, Message, Messages, put_message};
+use message::{broken_off, read_answer, walk};
 
 /// Length of `struct nlmsghdr`.
 pub const HEADER: usize = 16;
@@ -47,8 +52,6 @@ pub const FLAG_CREATE: u16 = 0x400;
 pub const FLAG_EXCLUSIVE: u16 = 0x200;
 /// `NLM_F_APPEND`.
 pub const FLAG_APPEND: u16 = 0x800;
-
-const ERROR_MESSAGE: u16 = 1;
 
 /// Why talking to the kernel failed.
 #[derive(Debug, thiserror::Error)]
@@ -110,36 +113,6 @@ pub struct Socket {
     port: u32,
     sequence: u32,
     buffer: Vec<u8>,
-}
-
-/// One message that the kernel sent.
-#[derive(Debug, Clone, Copy)]
-pub struct Message<'a> {
-    /// `nlmsg_type`.
-    pub kind: u16,
-    /// `nlmsg_flags`.
-    pub flags: u16,
-    /// `nlmsg_seq`.
-    pub sequence: u32,
-    /// `nlmsg_pid`: the port of the socket that caused it.
-    pub port: u32,
-    /// What follows the header.
-    pub body: &'a [u8],
-}
-
-/// Messages of a dump or of a batch of notifications.
-#[derive(Debug, Default)]
-pub struct Messages {
-    bytes: Vec<u8>,
-}
-
-/// What one message of a batch was answered with: `None` is success.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The message's sequence number.
-    pub sequence: u32,
-    /// The error, with the kernel's explanation.
-    pub error: Option<(Errno, Option<String>)>,
 }
 
 impl Socket {
@@ -309,19 +282,16 @@ impl Socket {
                 }
                 interrupted |= message.flags & FLAG_DUMP_INTERRUPTED != 0;
                 match message.kind {
-                    MESSAGE_DONE => {
-                        // A listing that broke off says why in its last message.
-                        let code = word(message.body, 0).unwrap_or(0);
-                        let errno = i32::from_ne_bytes(code.to_ne_bytes()).saturating_neg();
-                        if errno > 0 {
+                    MESSAGE_DONE => match broken_off(&message) {
+                        Some(errno) => {
                             return Err(Error::Refused {
                                 sequence,
-                                errno: Errno::from_raw(errno),
+                                errno,
                                 reason: None,
                             });
                         }
-                        return Ok((!interrupted).then_some(messages));
-                    }
+                        None => return Ok((!interrupted).then_some(messages)),
+                    },
                     MESSAGE_ERROR => match read_answer(&message)?.error {
                         Some((Errno::EINTR | Errno::EAGAIN, _)) => return Ok(None),
                         Some((errno, reason)) => {
@@ -410,101 +380,6 @@ impl AsFd for Socket {
     }
 }
 
-impl Messages {
-    /// The messages in order.
-    pub fn iter(&self) -> impl Iterator<Item = Message<'_>> {
-        // Only whole messages were pushed.
-        walk(&self.bytes).filter_map(Result::ok)
-    }
-
-    fn push(&mut self, message: &Message<'_>) {
-        let start = self.bytes.len();
-        put_message(
-            &mut self.bytes,
-            message.kind,
-            message.flags,
-            message.sequence,
-            |out| out.extend_from_slice(message.body),
-        );
-        self.bytes[start + 6..start + 8].copy_from_slice(&message.flags.to_ne_bytes());
-        self.bytes[start + 12..start + HEADER].copy_from_slice(&message.port.to_ne_bytes());
-    }
-}
-
-/// Appends a request whose body `fill` writes.
-pub fn put_message(
-    out: &mut Vec<u8>,
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-    fill: impl FnOnce(&mut Vec<u8>),
-) {
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&kind.to_ne_bytes());
-    out.extend_from_slice(&(flags | FLAG_REQUEST).to_ne_bytes());
-    out.extend_from_slice(&sequence.to_ne_bytes());
-    out.extend_from_slice(&[0; 4]);
-    fill(out);
-    let length = u32::try_from(out.len() - start).expect("a message is far below 4 GB");
-    out[start..start + 4].copy_from_slice(&length.to_ne_bytes());
-    out.resize(out.len().next_multiple_of(4), 0);
-}
-
-fn walk(mut bytes: &[u8]) -> impl Iterator<Item = Result<Message<'_>, Error>> {
-    std::iter::from_fn(move || {
-        if bytes.is_empty() {
-            return None;
-        }
-        let length = word(bytes, 0).map_or(0, |length| length as usize);
-        if length < HEADER || length > bytes.len() {
-            bytes = &[];
-            return Some(Err(Error::Malformed {
-                what: "a message is longer than what was received",
-            }));
-        }
-        let message = Message {
-            kind: u16::from_ne_bytes([bytes[4], bytes[5]]),
-            flags: u16::from_ne_bytes([bytes[6], bytes[7]]),
-            sequence: word(bytes, 8).unwrap_or(0),
-            port: word(bytes, 12).unwrap_or(0),
-            body: &bytes[HEADER..length],
-        };
-        bytes = &bytes[length.next_multiple_of(4).min(bytes.len())..];
-        Some(Ok(message))
-    })
-}
-
-/// Reads `struct nlmsgerr`: the error, the quoted request, attributes.
-fn read_answer(message: &Message<'_>) -> Result<Answer, Error> {
-    let body = message.body;
-    let code = word(body, 0).ok_or(Error::Malformed {
-        what: "an acknowledgement without a code",
-    })?;
-    let quoted = word(body, 4).unwrap_or(0) as usize;
-    let sequence = word(body, 12).unwrap_or(message.sequence);
-    let quoted = if message.flags & FLAG_CAPPED != 0 {
-        HEADER
-    } else {
-        quoted.next_multiple_of(4)
-    };
-    let reason = (message.flags & FLAG_ATTRIBUTES != 0)
-        .then(|| body.get(4 + quoted..))
-        .flatten()
-        .and_then(|rest| attributes(rest).find(|attribute| attribute.kind == ERROR_MESSAGE))
-        .map(|attribute| attribute.text().to_owned());
-    let errno = i32::from_ne_bytes(code.to_ne_bytes()).saturating_neg();
-    Ok(Answer {
-        sequence,
-        error: (errno != 0).then(|| (Errno::from_raw(errno), reason)),
-    })
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..at + 4)?;
-    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
-}
-
 fn enable(descriptor: &OwnedFd, option: libc::c_int) -> Result<(), Error> {
     set_option(descriptor, option, 1)
 }
@@ -527,85 +402,4 @@ fn set_option(descriptor: &OwnedFd, option: libc::c_int, value: u32) -> Result<(
 
 const fn call(call: &'static str) -> impl Fn(Errno) -> Error {
     move |errno| Error::Call { call, errno }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn acknowledgement(flags: u16, body: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        put_message(&mut bytes, MESSAGE_ERROR, flags, 7, |out| {
-            out.extend_from_slice(body);
-        });
-        bytes
-    }
-
-    /// `struct nlmsgerr`: code, and the header of the request.
-    fn quoted(code: i32, length: u32) -> Vec<u8> {
-        let mut body = code.to_ne_bytes().to_vec();
-        body.extend(length.to_ne_bytes());
-        body.extend([0; 4]);
-        body.extend(9_u32.to_ne_bytes());
-        body.extend([0; 4]);
-        body
-    }
-
-    fn answers(bytes: &[u8]) -> Vec<Result<Answer, String>> {
-        walk(bytes)
-            .map(|message| message.and_then(|message| read_answer(&message)))
-            .map(|answer| answer.map_err(|error| error.to_string()))
-            .collect()
-    }
-
-    #[test]
-    fn an_acknowledgement_names_the_request_and_the_reason() {
-        let success = acknowledgement(FLAG_CAPPED, &quoted(0, 16));
-        let ok = Answer {
-            sequence: 9,
-            error: None,
-        };
-        assert_eq!(answers(&success), [Ok(ok)]);
-
-        let mut body = quoted(-2, 400);
-        Attributes::new(&mut body).text(ERROR_MESSAGE, "no such chain");
-        let refusal = acknowledgement(FLAG_CAPPED | FLAG_ATTRIBUTES, &body);
-        let error = Answer {
-            sequence: 9,
-            error: Some((Errno::ENOENT, Some("no such chain".to_owned()))),
-        };
-        assert_eq!(answers(&refusal), [Ok(error)]);
-    }
-
-    #[test]
-    fn what_is_cut_short_is_an_error_and_nothing_worse() {
-        let whole = acknowledgement(FLAG_ATTRIBUTES, &quoted(-2, 16));
-        for length in 1..whole.len() {
-            for answer in answers(&whole[..length]) {
-                assert!(answer.is_err(), "{length} bytes: {answer:?}");
-            }
-        }
-        let mut lying = whole.clone();
-        lying[0] = 3;
-        assert!(answers(&lying)[0].is_err());
-        // A quoted request longer than the message has no attributes.
-        let overlong = acknowledgement(FLAG_ATTRIBUTES, &quoted(-2, u32::MAX - 8));
-        assert_eq!(answers(&overlong).len(), 1);
-    }
-
-    #[test]
-    fn attributes_are_read_as_they_were_written() {
-        let mut bytes = Vec::new();
-        Attributes::new(&mut bytes).text(1, "abc").nest(2, |nest| {
-            nest.number(3, 70_000).long(4, 1 << 40);
-        });
-        let read: Vec<Attribute<'_>> = attributes(&bytes).collect();
-        assert_eq!((read[0].kind, read[0].text()), (1, "abc"));
-        assert_eq!(read[1].find(3).map(|found| found.number()), Some(70_000));
-        assert_eq!(read[1].find(4).map(|found| found.long()), Some(1 << 40));
-        for length in 0..bytes.len() {
-            let cut = attributes(&bytes[..length]).count();
-            assert!(cut < 2, "{length} bytes hold {cut} attributes");
-        }
-    }
 }

@@ -7,7 +7,7 @@ use podway_model::IpFamily;
 use podway_plan::service::{Frontend, Pool, PoolId, Reach, Route};
 
 use super::flavour::{endpoint_ids, offset, used};
-use super::parts::{Scope, endpoint_data, frontend_key};
+use super::parts::{Place, Scope, endpoint_data, frontend_key};
 use super::skeleton::{Kind, SetId, disjoint};
 
 /// Everything that one frontend has in the kernel.
@@ -64,16 +64,17 @@ fn sticky(
     key: &[Value],
     reach: Reach,
     pool: &Pool,
-    place: super::parts::Place,
+    place: Place,
     mut put: impl FnMut(Kind, Element),
 ) {
     let ids = endpoint_ids(reach, pool);
     for ((index, endpoint), id) in (offset(reach)..).zip(pool.endpoints.keys()).zip(ids) {
-        let id = Value::Class(id);
+        let id = [Value::Class(id)];
         put(
             Kind::Slots(place),
-            Element::new(&with(key, Value::Index(index))).to(Data::values(&[id.clone()])),
+            Element::new(&with(key, Value::Index(index))).to(Data::values(&id)),
         );
+        let [id] = id;
         put(
             Kind::StickyEndpoints(place),
             Element::new(&with(key, id)).to(endpoint_data(*endpoint)),

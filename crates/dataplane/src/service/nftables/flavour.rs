@@ -348,3 +348,61 @@ pub(super) fn every_kind() -> Vec<(Chain, Vec<Rule>)> {
     }
     chains
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use podway_plan::service::PoolEndpoint;
+
+    use super::*;
+
+    fn pool(count: u32) -> Pool {
+        let endpoint = |index: u32| {
+            let address = Ipv4Addr::from(0x0af4_0000 + index);
+            let endpoint = PoolEndpoint {
+                pod: None,
+                local: false,
+            };
+            (SocketAddr::new(address.into(), 80), endpoint)
+        };
+        Pool {
+            endpoints: (0..count).map(endpoint).collect(),
+            affinity: Some(Duration::from_secs(1)),
+        }
+    }
+
+    #[test]
+    fn ids_differ_and_name_no_traffic_class() {
+        for (reach, count) in [
+            (Reach::Cluster, 1),
+            (Reach::Local, 1),
+            (Reach::Cluster, 3000),
+            (Reach::Local, 3000),
+            // More than there are ids: the rest is not used.
+            (Reach::Cluster, 40_000),
+        ] {
+            let ids = endpoint_ids(reach, &pool(count));
+            let distinct: std::collections::BTreeSet<&u32> = ids.iter().collect();
+            assert_eq!(ids.len(), count.min(ID_MASK) as usize);
+            assert_eq!(distinct.len(), ids.len(), "{count} endpoints");
+            let base = if reach == Reach::Local { LOCAL_IDS } else { 0 };
+            assert!(
+                ids.iter()
+                    .all(|id| id & !ID_MASK == base && id & ID_MASK != 0)
+            );
+        }
+    }
+
+    /// An endpoint that leaves takes its own clients with it, and few others.
+    #[test]
+    fn ids_stay_when_another_endpoint_leaves() {
+        let all = pool(100);
+        let before = endpoint_ids(Reach::Cluster, &all);
+        let mut rest = all.clone();
+        rest.endpoints.pop_first();
+        let after = endpoint_ids(Reach::Cluster, &rest);
+        let moved = before[1..].iter().zip(&after).filter(|(a, b)| a != b);
+        assert_eq!(moved.count(), 0);
+    }
+}

@@ -1,5 +1,8 @@
 //! UDP flows that lead to endpoints that are gone.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 

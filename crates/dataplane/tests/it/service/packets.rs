@@ -149,6 +149,7 @@ fn the_kernel_can_do_every_backend() {
     }
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 #[test]
 fn a_connection_goes_where_the_table_says() {
     let local = Service {

@@ -5,8 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use podway_dataplane::service::nftables::render;
 use podway_kernel::nft::{Hook, Ruleset};
-use podway_plan::service::{Packet, Source};
-use podway_testkit::nft_trace::{End, Fate, TracedPacket, Tracer};
+use podway_model::{Protocol, Service};
+use podway_plan::service::{NodeContext, Packet, Source};
+use podway_testkit::builders::{
+    self, IntoObject, endpoint, ip, port, prefixes, slice, slice_port, socket, state,
+};
+use podway_testkit::nft_trace::{End, Fate, TracedPacket, Tracer, Written};
 use podway_testkit::scenario::{self, Case, Flow};
 
 use super::{plan, settings};
@@ -104,4 +108,72 @@ fn outcome(ends: &[End], packet: &Packet) -> String {
         words.push("M".to_owned());
     }
     words.join(" ")
+}
+
+/// A service with affinity and these endpoints.
+fn sticky(endpoints: &[&str]) -> Ruleset {
+    let service = Service {
+        affinity_seconds: Some(600),
+        ..builders::service("ns/s", &["10.96.0.1"], &[port("http", 80)])
+    };
+    let endpoints: Vec<_> = endpoints
+        .iter()
+        .map(|address| endpoint(address, "node2"))
+        .collect();
+    let slice = slice("ns/s", "ns/s", &[slice_port("http", 8080)], &endpoints);
+    let context = NodeContext {
+        node: "node1".into(),
+        pod_prefixes: prefixes(&["10.244.1.0/24"]),
+        masquerade_all: false,
+        node_port_prefixes: Vec::new(),
+    };
+    let table = plan(&state([service.object(), slice.object()]), &context);
+    render(&table, &settings(&context))
+}
+
+/// Where a client can come, and what is remembered there.
+fn from_client(rules: &Ruleset, client: &str, written: &Written) -> Vec<(SocketAddr, Written)> {
+    let packet = Packet {
+        source: Source::Pod,
+        source_address: ip(client),
+        destination: socket("10.96.0.1:80"),
+        protocol: Protocol::Tcp,
+        to_node_port_address: false,
+    };
+    Tracer::new([rules], [])
+        .trace_with(&traced(&packet), written)
+        .into_iter()
+        .map(|(end, written)| (end.destination, written))
+        .collect()
+}
+
+#[test]
+fn a_remembered_client_comes_to_one_endpoint_only() {
+    const ALL: [&str; 3] = ["10.244.2.1", "10.244.2.2", "10.244.2.3"];
+    let rules = sticky(&ALL);
+    let first = from_client(&rules, "10.244.1.9", &Written::new());
+    assert_eq!(first.len(), 3, "each endpoint can be chosen: {first:?}");
+    for (chosen, written) in first {
+        assert_eq!(written.len(), 1, "{written:?}");
+        let again = from_client(&rules, "10.244.1.9", &written);
+        assert_eq!(again, [(chosen, written.clone())]);
+        let another = from_client(&rules, "10.244.1.10", &written);
+        assert_eq!(another.len(), 3, "another client is free to choose");
+
+        // Whatever other endpoint leaves, the client stays; when its own does,
+        // it is forgotten and remembered anew.
+        for gone in ALL {
+            let rest: Vec<&str> = ALL.into_iter().filter(|address| *address != gone).collect();
+            let ends = from_client(&sticky(&rest), "10.244.1.9", &written);
+            if chosen.ip() == ip(gone) {
+                assert_eq!(ends.len(), 2, "{ends:?}");
+                assert!(
+                    ends.iter()
+                        .all(|(_, now)| now.len() == 1 && *now != written)
+                );
+            } else {
+                assert_eq!(ends, [(chosen, written.clone())], "without {gone}");
+            }
+        }
+    }
 }
