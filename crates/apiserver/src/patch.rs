@@ -5,6 +5,7 @@ mod order;
 pub(crate) mod schema;
 mod strategic;
 
+use json_patch::PatchOperation;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -127,6 +128,10 @@ fn require_object(patch: &Value) -> Result<(), PatchError> {
 /// busy.
 const MAX_OPERATIONS: usize = 10_000;
 
+/// Bytes that the copy operations of one patch may add: copying an object into
+/// itself doubles it each time.
+const MAX_COPIED: usize = 3 * 1024 * 1024;
+
 fn apply_operations(current: &Value, patch: Value) -> Result<Value, PatchError> {
     let patch: json_patch::Patch = serde_json::from_value(patch)
         .map_err(|error| PatchError::Malformed(format!("error decoding patch: {error}")))?;
@@ -137,9 +142,25 @@ fn apply_operations(current: &Value, patch: Value) -> Result<Value, PatchError> 
         )));
     }
     let mut patched = current.clone();
-    json_patch::patch(&mut patched, &patch).map_err(|error| PatchError::Unprocessable {
-        cause: error.to_string(),
-    })?;
+    let mut copied = 0;
+    for operation in patch.0 {
+        if let PatchOperation::Copy(copy) = &operation
+            && let Some(source) = patched.pointer(copy.from.as_str())
+        {
+            copied += source.to_string().len();
+        }
+        if copied > MAX_COPIED {
+            return Err(PatchError::Malformed(format!(
+                "Unable to complete the patch operation due to the accumulated size increase of \
+                 copy ops being {copied}, exceeding limit {MAX_COPIED}"
+            )));
+        }
+        json_patch::patch(&mut patched, std::slice::from_ref(&operation)).map_err(|error| {
+            PatchError::Unprocessable {
+                cause: error.to_string(),
+            }
+        })?;
+    }
     Ok(patched)
 }
 

@@ -134,8 +134,15 @@ impl AddressPool {
     }
 
     pub(super) fn release(&mut self, addresses: &BTreeSet<IpAddr>, owner: &str) {
-        self.taken
-            .retain(|address, holder| holder != owner || !addresses.contains(address));
+        for address in addresses {
+            if self
+                .taken
+                .get(address)
+                .is_some_and(|holder| holder == owner)
+            {
+                self.taken.remove(address);
+            }
+        }
     }
 
     /// An address for a service that asks for none.

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec, ServiceStatus};
+use k8s_openapi::api::core::v1::{
+    LoadBalancerStatus, Service, ServicePort, ServiceSpec, ServiceStatus,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{TCP, absent};
@@ -67,7 +69,7 @@ fn default_port(port: &mut ServicePort) {
 pub(crate) fn prepare_create(service: &mut Service) {
     service.status = Some(ServiceStatus {
         conditions: None,
-        load_balancer: Some(k8s_openapi::api::core::v1::LoadBalancerStatus::default()),
+        load_balancer: Some(LoadBalancerStatus::default()),
     });
     let spec = service.spec.get_or_insert_default();
     if let (Some(one), true) = (&spec.cluster_ip, list(&spec.cluster_ips).is_empty()) {
@@ -86,6 +88,13 @@ pub(crate) fn prepare_update(service: &mut Service, old: &Service) {
     keep_allocated(spec, old);
     drop_type_dependent(spec, old);
     trim_to_single_stack(spec, old);
+    // Addresses of a load balancer that there is not any more would stay in
+    // force on every node.
+    if !is(spec, "LoadBalancer")
+        && let Some(status) = &mut service.status
+    {
+        status.load_balancer = Some(LoadBalancerStatus::default());
+    }
 }
 
 /// `clusterIP` and `clusterIPs[0]` are one field of two ages: when only one of

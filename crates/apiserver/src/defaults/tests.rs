@@ -140,6 +140,16 @@ fn an_applied_manifest_keeps_what_was_allocated() {
 }
 
 #[test]
+fn a_load_balancers_addresses_go_with_its_type() {
+    let spec = json!({"spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}});
+    let mut old = created("v1", "Service", &spec);
+    old["status"]["loadBalancer"] = json!({"ingress": [{"ip": "1.2.3.4", "ipMode": "VIP"}]});
+    assert_eq!(updated(&old, &spec)["status"], old["status"]);
+    let internal = updated(&old, &json!({"spec": {"ports": [{"port": 80}]}}));
+    assert_eq!(internal["status"], json!({"loadBalancer": {}}));
+}
+
+#[test]
 fn pods_get_what_kubernetes_gives_them() {
     let pod = created(
         "v1",

@@ -1,7 +1,7 @@
 //! Endpoints into slices of limited size with as few writes as possible: every
 //! watcher of slices receives every slice that is written.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -75,43 +75,33 @@ impl Draft {
 pub(super) fn pack(
     template: &Template,
     groups: Vec<Group>,
-    existing: Vec<EndpointSlice>,
+    mut existing: Vec<EndpointSlice>,
 ) -> Vec<Write> {
     let families: BTreeSet<String> = groups.iter().map(|g| g.address_type.clone()).collect();
-    let mut used: BTreeSet<String> = existing
+    let names = existing
         .iter()
-        .filter_map(|slice| slice.metadata.name.clone())
-        .collect();
+        .filter_map(|slice| slice.metadata.name.clone());
+    let mut used: BTreeSet<String> = names.collect();
     let (mut kept, mut spare): (Vec<Draft>, Vec<EndpointSlice>) = (Vec::new(), Vec::new());
-    let mut unplaced: Vec<Group> = Vec::new();
-    let mut existing = existing;
+    let mut unplaced = Vec::new();
     for mut group in groups {
         let is_of_group = |slice: &mut EndpointSlice| {
             slice.address_type == group.address_type
                 && slice.ports.as_deref().unwrap_or_default() == group.ports
         };
         let slices: Vec<EndpointSlice> = existing.extract_if(.., is_of_group).collect();
-        let mut drafts = retain(&mut group, slices, template);
-        spare.extend(
-            drafts
-                .extract_if(.., |d| d.slice.endpoints.is_empty())
-                .filter_map(|d| d.stored),
-        );
-        place(&mut group, &mut drafts);
+        let members = std::mem::take(&mut group.members);
+        let (mut drafts, new) = retain(members, slices, template);
+        let emptied = drafts.extract_if(.., |draft| draft.slice.endpoints.is_empty());
+        spare.extend(emptied.filter_map(|draft| draft.stored));
+        unplaced.push((group, place(new, &mut drafts)));
         kept.extend(drafts);
-        unplaced.push(group);
     }
     spare.append(&mut existing);
-    for group in unplaced {
-        let mut members = group
-            .members
-            .into_iter()
-            .map(|member| member.endpoint)
-            .peekable();
-        while members.peek().is_some() {
-            let endpoints = members.by_ref().take(SLICE_MAX).collect();
+    for (group, endpoints) in unplaced {
+        for chunk in endpoints.chunks(SLICE_MAX) {
             let draft = draft(template, &group.address_type, &mut spare, &mut used);
-            kept.push(filled(draft, group.ports.clone(), endpoints));
+            kept.push(filled(draft, group.ports.clone(), chunk.to_vec()));
         }
     }
     // A family without endpoints still has a slice, so that consumers can tell
@@ -126,45 +116,41 @@ pub(super) fn pack(
 }
 
 /// The slices with those of their endpoints that are still wanted, brought up
-/// to date; these leave the group.
-fn retain(group: &mut Group, slices: Vec<EndpointSlice>, template: &Template) -> Vec<Draft> {
-    let mut wanted: BTreeMap<String, Endpoint> = BTreeMap::new();
-    let mut order = Vec::new();
-    for member in group.members.drain(..) {
-        order.push(member.key.clone());
-        wanted.insert(member.key, member.endpoint);
-    }
-    let drafts = slices
+/// to date, and the members that are in none of them.
+fn retain(
+    members: Vec<Member>,
+    slices: Vec<EndpointSlice>,
+    template: &Template,
+) -> (Vec<Draft>, Vec<Endpoint>) {
+    let mut order: Vec<String> = members.iter().map(|member| member.key.clone()).collect();
+    let mut wanted: BTreeMap<String, Endpoint> = members
         .into_iter()
-        .map(|stored| {
-            let mut slice = stored.clone();
-            dress(&mut slice, template);
-            slice.endpoints = stored
-                .endpoints
-                .iter()
-                .filter_map(|endpoint| keys(endpoint).find_map(|key| wanted.remove(key)))
-                .collect();
-            // A slice may be longer than the limit when somebody else wrote it.
-            for surplus in slice
-                .endpoints
-                .split_off(slice.endpoints.len().min(SLICE_MAX))
-            {
-                let key = keys(&surplus).next().map(str::to_owned).unwrap_or_default();
-                order.push(key.clone());
-                wanted.insert(key, surplus);
-            }
-            Draft {
-                stored: Some(stored),
-                slice,
-            }
-        })
+        .map(|member| (member.key, member.endpoint))
         .collect();
-    let left = order.into_iter().filter_map(|key| {
-        let endpoint = wanted.remove(&key)?;
-        Some(Member { key, endpoint })
-    });
-    group.members = left.collect();
-    drafts
+    let mut drafts = Vec::new();
+    for stored in slices {
+        let mut slice = stored.clone();
+        dress(&mut slice, template);
+        let endpoints = stored.endpoints.iter();
+        slice.endpoints = endpoints
+            .filter_map(|e| keys(e).find_map(|key| wanted.remove(key)))
+            .collect();
+        // A slice may be longer than the limit when somebody else wrote it.
+        for surplus in slice
+            .endpoints
+            .split_off(slice.endpoints.len().min(SLICE_MAX))
+        {
+            let key = keys(&surplus).next().map(str::to_owned).unwrap_or_default();
+            order.push(key.clone());
+            wanted.insert(key, surplus);
+        }
+        drafts.push(Draft {
+            stored: Some(stored),
+            slice,
+        });
+    }
+    let new = order.iter().filter_map(|key| wanted.remove(key)).collect();
+    (drafts, new)
 }
 
 /// What a stored endpoint may be known as.
@@ -178,27 +164,20 @@ fn keys(endpoint: &Endpoint) -> impl Iterator<Item = &str> {
 }
 
 /// New endpoints into slices that change anyway, and the rest, if it is less
-/// than a slice, into the fullest one with room for it.
-fn place(group: &mut Group, drafts: &mut [Draft]) {
-    let mut left: VecDeque<Endpoint> = group.members.drain(..).map(|m| m.endpoint).collect();
+/// than a slice, into the fullest one with room for it. Returns what is left.
+fn place(mut new: Vec<Endpoint>, drafts: &mut [Draft]) -> Vec<Endpoint> {
     for draft in drafts.iter_mut().filter(|draft| draft.is_changed()) {
-        let count = draft.room().min(left.len());
-        draft.slice.endpoints.extend(left.drain(..count));
+        let count = draft.room().min(new.len());
+        draft.slice.endpoints.extend(new.drain(..count));
     }
-    let rest = left.len() % SLICE_MAX;
-    if rest > 0 {
-        let fits = drafts.iter_mut().filter(|draft| draft.room() >= rest);
-        if let Some(draft) = fits.min_by_key(|draft| draft.room()) {
-            draft.slice.endpoints.extend(left.drain(..rest));
-        }
+    let rest = new.len() % SLICE_MAX;
+    let fits = drafts
+        .iter_mut()
+        .filter(|draft| rest > 0 && draft.room() >= rest);
+    if let Some(draft) = fits.min_by_key(|draft| draft.room()) {
+        draft.slice.endpoints.extend(new.drain(..rest));
     }
-    group.members = left
-        .into_iter()
-        .map(|endpoint| Member {
-            key: String::new(),
-            endpoint,
-        })
-        .collect();
+    new
 }
 
 /// A slice of the family that nobody needs, or a new one.

@@ -87,6 +87,7 @@ pub(super) fn decode(kind: &Kind, body: &[u8]) -> Result<Decoded, DecodeError> {
 
 pub(super) fn decode_value(kind: &Kind, mut value: Value) -> Result<Decoded, DecodeError> {
     adopt_type(kind, &mut value)?;
+    fill_null(&mut value);
     let (mut object, unknown) = (kind.rules.decode)(&value).map_err(|error| {
         let why = go_text(kind, &value, &error);
         kind.cannot_handle(kind.kind, kind.version, &why, Some(error.path))
@@ -228,20 +229,39 @@ fn at_path<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     Some(at)
 }
 
-/// Maps whose entries are the user's own: an empty string in them is a value.
-const USER_MAPS: &[&str] = &[
+/// Maps of strings whose entries are the user's own: an empty string in them is
+/// a value.
+const STRING_MAPS: &[&str] = &[
     "annotations",
     "binaryData",
     "data",
     "deprecatedTopology",
     "labels",
-    "limits",
     "matchLabels",
     "nodeSelector",
-    "requests",
     "selector",
     "stringData",
 ];
+
+/// Reads null in a map of strings as the empty string, as Go does: `key:` with
+/// nothing after it is how people write an empty entry of a ConfigMap in YAML.
+fn fill_null(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            for (key, field) in object {
+                match field {
+                    Value::Object(entries) if STRING_MAPS.contains(&key.as_str()) => {
+                        let nulls = entries.values_mut().filter(|entry| entry.is_null());
+                        nulls.for_each(|entry| *entry = "".into());
+                    }
+                    other => fill_null(other),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(fill_null),
+        _ => {}
+    }
+}
 
 /// Optional fields for which Kubernetes tells the empty string from absence.
 const MEANT_EMPTY: &[&str] = &["storageClassName"];
@@ -253,7 +273,7 @@ fn omit_empty(value: &mut Value) {
     match value {
         Value::Object(object) => {
             object.retain(|key, field| {
-                if USER_MAPS.contains(&key.as_str()) && field.is_object() {
+                if STRING_MAPS.contains(&key.as_str()) && field.is_object() {
                     return true;
                 }
                 omit_empty(field);

@@ -35,7 +35,8 @@ pub trait Rules: Resource + Metadata<Ty = ObjectMeta> + DeserializeOwned + Seria
     /// Resets what a client may not set in a new object.
     fn prepare_create(&mut self) {}
 
-    /// Carries over what a client left out of, or may not set in, an update.
+    /// Carries over what a client left out of, or may not set in, an update of
+    /// the object itself.
     fn prepare_update(&mut self, _old: &Self) {}
 
     /// Checks a whole object.
@@ -135,7 +136,9 @@ fn update<T: Rules>(
     let (mut new, old): (T, T) = (typed(kind, new)?, typed(kind, old.clone())?);
     metadata::carry_over(new.metadata_mut(), old.metadata());
     new.default();
-    new.prepare_update(&old);
+    if part == Part::Object {
+        new.prepare_update(&old);
+    }
     let mut errors = FieldErrors::default();
     metadata::validate(new.metadata(), kind.namespaced, T::NAME, &mut errors);
     metadata::validate_update(new.metadata(), old.metadata(), &mut errors);

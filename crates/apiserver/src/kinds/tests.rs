@@ -184,7 +184,7 @@ fn empty_is_absent_except_where_it_means_something() {
         ),
         (
             "configmaps",
-            r#"{"metadata":{"annotations":{"a":""}},"data":{"k":"","l":"v"}}"#,
+            r#"{"metadata":{"annotations":{"a":null}},"data":{"k":"","l":"v"}}"#,
             json!({"metadata": {"annotations": {"a": ""}}, "data": {"k": "", "l": "v"}}),
         ),
         (

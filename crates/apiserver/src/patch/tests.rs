@@ -287,6 +287,22 @@ fn json_and_merge_patches_apply_whole_or_not_at_all() {
 }
 
 #[test]
+fn copies_cannot_grow_without_bound() {
+    let kind = by_kind("v1", "Service").unwrap();
+    let copies: Vec<Value> = (0..64)
+        .map(|n| json!({"op": "copy", "from": "/metadata", "path": format!("/metadata/x{n}")}))
+        .collect();
+    let body = json!(copies).to_string();
+    let error = apply(kind, PatchType::Json, &service(), body.as_bytes()).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("accumulated size increase of copy ops"),
+        "{error}"
+    );
+}
+
+#[test]
 fn content_types_name_the_format() {
     for (text, expected) in [
         ("application/json-patch+json", Some(PatchType::Json)),

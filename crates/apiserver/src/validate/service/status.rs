@@ -18,7 +18,7 @@ pub(crate) fn validate_status(service: &Service, errors: &mut FieldErrors) {
         .as_ref()
         .is_some_and(|spec| is(spec, "LoadBalancer"));
     if !is_balancer && !ingress.is_empty() {
-        errors.forbidden(&path, "may only be used when `spec.type` is LoadBalancer");
+        errors.forbidden(&path, "may only be used when `spec.type` is 'LoadBalancer'");
         return;
     }
     for (index, entry) in ingress.iter().enumerate() {

@@ -424,7 +424,7 @@ fn service_status() {
             &service(),
             json!({"ip": "1.2.3.4"}),
             &[
-                "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is LoadBalancer",
+                "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'",
             ],
         ),
     ];
