@@ -8,12 +8,14 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, future};
 use k8s_openapi::api::{
     core::v1 as core, discovery::v1 as discovery, networking::v1 as networking,
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::utils::Backoff as _;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Config};
 use parking_lot::Mutex;
@@ -137,16 +139,40 @@ where
     F: Fn(Notice) + Send + Sync,
 {
     let api: Api<Undecoded<K>> = Api::all(client.clone());
-    let mut events = pin!(watcher(api, watcher::Config::default()).backoff(Backoff::default()));
     let mut following = Following::new(kind);
-    while let Some(event) = events.next().await {
-        for notice in following.take(event) {
-            (teller.tell)(notice);
+    let mut relists = Backoff::default();
+    loop {
+        let began = Instant::now();
+        let events = watcher(api.clone(), watcher::Config::default());
+        let mut events = pin!(events.backoff(Backoff::default()));
+        while let Some(event) = events.next().await {
+            let is_expired = event.as_ref().is_err_and(is_expired);
+            for notice in following.take(event) {
+                (teller.tell)(notice);
+            }
+            if following.is_listed {
+                teller.listed(kind);
+            }
+            if is_expired {
+                break;
+            }
         }
-        if following.is_listed {
-            teller.listed(kind);
+        if began.elapsed() > QUIET {
+            relists.reset();
         }
+        // Never at once: a server that keeps nothing would be listed in a loop.
+        tokio::time::sleep(relists.next().unwrap_or_default()).await;
     }
+}
+
+/// A watch that lasted this long is no part of a series of failures.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Whether the server no longer has the version from which the watch is to go
+/// on, and answers so before the watch begins. The watcher would ask for the
+/// same version for ever; the same answer within a watch it understands.
+fn is_expired(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
 }
 
 /// One kind's watch: what the watcher's events mean to us.
@@ -181,14 +207,20 @@ impl Following {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                let cause = chain(&error);
-                tracing::debug!(kind = ?self.kind, error = cause, "watch interrupted");
+                let cause = cause(&error);
+                let kind = self.kind;
+                if self.is_lost {
+                    tracing::debug!(?kind, cause, "watch still interrupted");
+                } else {
+                    tracing::warn!(?kind, cause, "watch interrupted");
+                }
                 self.is_lost = true;
-                return vec![Notice::Lost(self.kind, cause)];
+                return vec![Notice::Lost(kind, cause)];
             }
         };
         if self.is_lost {
             self.is_lost = false;
+            tracing::info!(kind = ?self.kind, "watch goes on");
             notices.push(Notice::Regained(self.kind));
         }
         match event {
@@ -250,19 +282,29 @@ impl Following {
     }
 }
 
-/// The error with its causes in one line: kube's messages repeat their sources,
-/// so that only what a message does not yet say is added.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let cause = error.to_string();
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
+/// Why a watch is interrupted, in one line: the server's own words where it gave
+/// any.
+fn cause(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error) => format!("list: {}", said(error)),
+        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+            format!("watch: {}", said(error))
         }
-        source = error.source();
+        watcher::Error::WatchError(status) => format!("watch: {}", status.message),
+        watcher::Error::NoResourceVersion => error.to_string(),
     }
-    text
+}
+
+fn said(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return status.message.clone();
+    }
+    // The innermost cause: what wraps it names layers of the client.
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }
 
 /// Reference of an object of a kind by its names.

@@ -177,6 +177,33 @@ async fn a_version_that_is_gone_leads_to_a_new_list() {
 }
 
 #[tokio::test]
+async fn a_version_that_is_gone_before_the_watch_begins_leads_to_a_new_list_too() {
+    let mut watched = Watched::start(json!([service("a", 2)])).await;
+    watched.until(|notice| *notice == Notice::Synced).await;
+    watched
+        .server
+        .say("services", &event("MODIFIED", &service("a", 8)))
+        .await;
+    watched.until(is_service_change).await;
+    watched
+        .server
+        .set("services", json!([service("b", 90)]))
+        .await;
+    watched.server.expire("services").await;
+    watched.server.hang_up("services").await;
+    assert_eq!(
+        watched.until(is_service_change).await,
+        [
+            "lost Service",
+            "regained Service",
+            "replace Service by [\"Service x/b\"]",
+        ]
+    );
+    let requests = watched.server.requests("services").await;
+    assert_eq!(requests[2..4], ["watch services from 8", "list services"]);
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_told_as_lost() {
     let client = {
         let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! An API server that says what a test tells it to: lists from a table, watch
 //! events from a channel. It speaks as much HTTP/1.1 as the client needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use podway_watch::client;
@@ -26,6 +26,8 @@ struct Script {
     watches: Mutex<BTreeMap<String, mpsc::UnboundedSender<String>>>,
     /// A watch was opened.
     opened: Notify,
+    /// The resources of which the next watch is answered with 410.
+    expired: Mutex<BTreeSet<String>>,
 }
 
 impl ScriptedServer {
@@ -86,6 +88,11 @@ impl ScriptedServer {
         self.script.watches.lock().await.remove(resource);
     }
 
+    /// Answers the next watch of a resource with 410 before it begins.
+    pub(crate) async fn expire(&self, resource: &str) {
+        self.script.expired.lock().await.insert(resource.to_owned());
+    }
+
     /// The requests for a resource so far.
     pub(crate) async fn requests(&self, resource: &str) -> Vec<String> {
         let requests = self.script.requests.lock().await;
@@ -108,6 +115,14 @@ async fn serve(stream: TcpStream, script: &Script) {
             let from = parameters.get("resourceVersion").unwrap_or(&"-");
             let request = format!("watch {resource} from {from}");
             script.requests.lock().await.push(request);
+            if script.expired.lock().await.remove(&resource) {
+                let gone = json!({
+                    "kind": "Status", "apiVersion": "v1", "status": "Failure",
+                    "reason": "Expired", "code": 410, "message": "too old resource version",
+                });
+                answer(&mut stream, "410 Gone", &gone).await;
+                continue;
+            }
             watch(&mut stream, &resource, script).await;
             return;
         }
@@ -121,16 +136,17 @@ async fn serve(stream: TcpStream, script: &Script) {
             "kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "5"},
             "items": items.unwrap_or_else(|| json!([])),
         });
-        let body = list.to_string();
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream
-            .write_all(format!("{head}{body}").as_bytes())
-            .await
-            .unwrap();
+        answer(&mut stream, "200 OK", &list).await;
     }
+}
+
+async fn answer(stream: &mut BufReader<TcpStream>, status: &str, body: &Value) {
+    let body = body.to_string();
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
 /// The target of the next request; its head is read, and has no body.
