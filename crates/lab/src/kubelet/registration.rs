@@ -128,11 +128,14 @@ impl Registration {
             "lastHeartbeatTime": now,
             "lastTransitionTime": since.unwrap_or_else(|| now.clone()),
         });
-        let mut addresses: Vec<Value> = self
-            .addresses
-            .iter()
-            .map(|address| json!({"type": "InternalIP", "address": address}))
-            .collect();
+        // Kubernetes merges addresses by their type, of which a dual-stack node
+        // has two alike: the list has to be replaced.
+        let mut addresses = vec![json!({"$patch": "replace"})];
+        addresses.extend(
+            self.addresses
+                .iter()
+                .map(|address| json!({"type": "InternalIP", "address": address})),
+        );
         addresses.push(json!({"type": "Hostname", "address": self.name}));
         let resources = json!({"pods": "250"});
         json!({"status": {
