@@ -52,8 +52,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// One of the objects that every cluster has cannot be made.
-    #[error("cannot create {object} at start")]
+    /// One of the objects that every cluster has cannot be made as it should be.
+    #[error("cannot bring {object} to what it should be at start")]
     Bootstrap {
         /// Which object.
         object: String,

@@ -89,8 +89,8 @@ impl ApiServer {
     }
 
     /// Answers on `listener` (TLS, HTTP/1.1 and HTTP/2) until
-    /// [`ApiServer::shutdown`], then until the last connection is finished. Call
-    /// it for each listener.
+    /// [`ApiServer::shutdown`], then until the last connection is finished (for at
+    /// most ten seconds). Call it for each listener.
     ///
     /// # Errors
     /// A listener that cannot be used at all; a connection that fails only ends

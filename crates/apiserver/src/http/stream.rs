@@ -33,6 +33,16 @@ enum Start {
     State { end_bookmark: bool },
     /// What happened after a revision.
     After(u64),
+    /// What happens from now on.
+    Now,
+}
+
+/// What a watcher sees first.
+struct Beginning {
+    objects: Vec<Arc<Object>>,
+    end_bookmark: bool,
+    /// It then follows the events after this revision.
+    revision: u64,
 }
 
 /// One open watch.
@@ -63,29 +73,30 @@ impl Api {
             _ => TIMEOUT.mul_f64(1.0 + rand::random::<f64>()),
         };
         let now = Instant::now();
-        let (initial, revision) = self.start(call)?;
+        let beginning = self.beginning(call)?;
         let mut watcher = Watcher {
             kind: target.kind,
             namespace: target.namespace.clone(),
             name: target.name.clone(),
             selection,
             form,
-            cursor: self.registry.store().watch(&target.resource(), revision),
+            cursor: self
+                .registry
+                .store()
+                .watch(&target.resource(), beginning.revision),
             lines: VecDeque::new(),
             end: now + timeout,
             bookmark: bookmarks.then_some(now + BOOKMARK_EVERY),
             stopped: self.stopped.clone(),
             finished: false,
         };
-        if let Some((objects, end_bookmark)) = initial {
-            for object in &objects {
-                if watcher.wants(object) {
-                    watcher.push(EventKind::Added.name(), object);
-                }
+        for object in &beginning.objects {
+            if watcher.wants(object) {
+                watcher.push(EventKind::Added.name(), object);
             }
-            if end_bookmark && bookmarks {
-                watcher.push_bookmark(revision, true);
-            }
+        }
+        if beginning.end_bookmark && bookmarks {
+            watcher.push_bookmark(beginning.revision, true);
         }
         // A history that is already too short is an answer, not an event.
         watcher.look()?;
@@ -96,27 +107,27 @@ impl Api {
         Ok(respond::json_stream(Body::from_stream(stream)))
     }
 
-    /// What the watcher sees first, and the revision after which it follows.
-    #[expect(
-        clippy::type_complexity,
-        reason = "the objects, and whether a bookmark ends them"
-    )]
-    fn start(&self, call: &Call) -> Result<(Option<(Vec<Arc<Object>>, bool)>, u64), Status> {
+    fn beginning(&self, call: &Call) -> Result<Beginning, Status> {
         let target = &call.path.target;
         let objects = self.registry.store().read();
-        let current = objects.revision();
+        let revision = objects.revision();
+        let after = |revision| Beginning {
+            objects: Vec::new(),
+            end_bookmark: false,
+            revision,
+        };
         match start(call)? {
-            Start::After(revision) if revision > current => {
-                Err(Status::too_large(revision, current))
-            }
-            Start::After(revision) => Ok((None, revision)),
+            Start::After(asked) if asked > revision => Err(Status::too_large(asked, revision)),
+            Start::After(asked) => Ok(after(asked)),
+            Start::Now => Ok(after(revision)),
             Start::State { end_bookmark } => {
                 let namespace = Some(target.namespace.as_str()).filter(|name| !name.is_empty());
-                let state = objects
-                    .list(&target.resource(), namespace)
-                    .cloned()
-                    .collect();
-                Ok((Some((state, end_bookmark)), current))
+                let listed = objects.list(&target.resource(), namespace);
+                Ok(Beginning {
+                    objects: listed.cloned().collect(),
+                    end_bookmark,
+                    revision,
+                })
             }
         }
     }
@@ -151,6 +162,7 @@ fn start(call: &Call) -> Result<Start, Status> {
         (None, _) if revision == 0 => Ok(Start::State {
             end_bookmark: false,
         }),
+        (Some(false), _) if revision == 0 => Ok(Start::Now),
         _ => Ok(Start::After(revision)),
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Settings;
 use crate::Error;
 use crate::kinds::{Part, by_kind};
-use crate::rest::{Change, Content, Registry, Target};
+use crate::rest::{Change, Content, DeleteOptions, Registry, Target};
 use crate::status::Status;
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -18,8 +18,12 @@ const SERVICE_PORT: u16 = 443;
 /// The address of a prefix that belongs to `default/kubernetes`.
 pub(super) fn first_address(prefix: &IpNet) -> String {
     match prefix.network() {
-        IpAddr::V4(network) => std::net::Ipv4Addr::from(u32::from(network) + 1).to_string(),
-        IpAddr::V6(network) => std::net::Ipv6Addr::from(u128::from(network) + 1).to_string(),
+        IpAddr::V4(network) => {
+            std::net::Ipv4Addr::from(u32::from(network).saturating_add(1)).to_string()
+        }
+        IpAddr::V6(network) => {
+            std::net::Ipv6Addr::from(u128::from(network).saturating_add(1)).to_string()
+        }
     }
 }
 
@@ -35,10 +39,7 @@ pub(super) async fn run(registry: &Registry, settings: &Settings) -> Result<(), 
         .await?;
     }
     ensure(registry, service(settings)).await?;
-    for endpoints in endpoints(settings) {
-        ensure(registry, endpoints).await?;
-    }
-    Ok(())
+    ensure_endpoints(registry, settings).await
 }
 
 fn service(settings: &Settings) -> Value {
@@ -78,41 +79,36 @@ fn family(prefix: &IpNet) -> &'static str {
     }
 }
 
-/// The Service has no selector: its endpoints are this server's addresses.
-fn endpoints(settings: &Settings) -> Vec<Value> {
-    let Some(port) = settings.advertise.first().map(SocketAddr::port) else {
-        return Vec::new();
-    };
+/// The Service has no selector: its endpoints are this server's addresses. What
+/// an earlier start wrote and this one has no addresses for goes away.
+async fn ensure_endpoints(registry: &Registry, settings: &Settings) -> Result<(), Error> {
+    let port = settings.advertise.first().map(SocketAddr::port);
+    let ports = json!([{ "name": "https", "port": port, "protocol": "TCP" }]);
     let addresses = |ipv4: bool| -> Vec<String> {
-        let chosen = settings
-            .advertise
-            .iter()
-            .filter(|address| address.is_ipv4() == ipv4);
+        let all = settings.advertise.iter();
+        let chosen = all.filter(|address| address.is_ipv4() == ipv4);
         chosen.map(|address| address.ip().to_string()).collect()
     };
-    let ports = json!([{ "name": "https", "port": port, "protocol": "TCP" }]);
-    let mut objects = Vec::new();
-    for (suffix, address_type, addresses) in [
-        ("", "IPv4", addresses(true)),
-        ("-ipv6", "IPv6", addresses(false)),
+    for (name, address_type, addresses) in [
+        ("kubernetes", "IPv4", addresses(true)),
+        ("kubernetes-ipv6", "IPv6", addresses(false)),
     ] {
-        if addresses.is_empty() {
-            continue;
-        }
-        objects.push(json!({
+        let slice = json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
             "metadata": {
-                "name": format!("kubernetes{suffix}"), "namespace": "default",
+                "name": name, "namespace": "default",
                 "labels": { "kubernetes.io/service-name": "kubernetes" },
             },
             "addressType": address_type,
             "endpoints": [{ "addresses": addresses, "conditions": { "ready": true } }],
             "ports": ports,
-        }));
+        });
+        keep(registry, slice, !addresses.is_empty()).await?;
     }
-    let primary = addresses(settings.advertise.first().is_some_and(SocketAddr::is_ipv4));
+    let first = settings.advertise.first();
+    let primary = addresses(first.is_some_and(SocketAddr::is_ipv4));
     let primary: Vec<Value> = primary.iter().map(|ip| json!({ "ip": ip })).collect();
-    objects.push(json!({
+    let endpoints = json!({
         "apiVersion": "v1", "kind": "Endpoints",
         "metadata": {
             "name": "kubernetes", "namespace": "default",
@@ -120,25 +116,48 @@ fn endpoints(settings: &Settings) -> Vec<Value> {
             "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
         },
         "subsets": [{ "addresses": primary, "ports": ports }],
-    }));
-    objects
+    });
+    keep(registry, endpoints, first.is_some()).await
 }
 
-async fn ensure(registry: &Registry, object: Value) -> Result<(), Error> {
+/// Makes the object so, or makes it go away.
+async fn keep(registry: &Registry, object: Value, wanted: bool) -> Result<(), Error> {
+    if wanted {
+        return ensure(registry, object).await;
+    }
+    let target = target_of(&object);
+    let describe = format!("{} {}", target.kind.kind, target.name);
+    match registry
+        .delete(target, DeleteOptions::default(), false)
+        .await
+    {
+        Err(status) if status.code != 404 => Err(Error::Bootstrap {
+            object: describe,
+            source: Box::new(status),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn target_of(object: &Value) -> Target {
     let text = |pointer: &str| {
         object
             .pointer(pointer)
             .and_then(Value::as_str)
             .unwrap_or_default()
-            .to_owned()
     };
-    let kind = by_kind(&text("/apiVersion"), &text("/kind"))
-        .expect("the objects above are of kinds that the server has");
-    let target = Target {
+    let kind = by_kind(text("/apiVersion"), text("/kind"))
+        .expect("the objects in this file are of kinds that the server has");
+    Target {
         kind,
-        namespace: text("/metadata/namespace"),
-        name: text("/metadata/name"),
-    };
+        namespace: text("/metadata/namespace").to_owned(),
+        name: text("/metadata/name").to_owned(),
+    }
+}
+
+async fn ensure(registry: &Registry, object: Value) -> Result<(), Error> {
+    let target = target_of(&object);
+    let kind = target.kind;
     let describe = format!("{} {}", kind.kind, target.name);
     let failed = |status: Status| Error::Bootstrap {
         object: describe,

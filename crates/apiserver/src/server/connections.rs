@@ -23,6 +23,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// HTTP/2 connections that do not answer pings are cut off, so that the watches
 /// of a vanished client end.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Requests that are under way at shutdown have this long to finish.
+const DRAIN: Duration = Duration::from_secs(10);
 /// Pause after a failed accept: with no descriptors left (EMFILE) it would fail
 /// again at once, and nothing tells when one is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -70,7 +72,11 @@ pub(super) async fn serve(
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::warn!(%address, left = connections.len(), "connections cut off at shutdown");
+        connections.shutdown().await;
+    }
     tracing::info!(%address, "stopped serving the API");
     Ok(())
 }

@@ -2,33 +2,35 @@
 //! controller itself writes, and brings one service after the other to what
 //! [`endpoints::reconcile`] says.
 
+mod index;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::endpoints::{self, Observed, Write};
 use crate::kinds::Part;
-use crate::rest::{Change, Content, DeleteOptions, Registry, Target};
+use crate::rest::{Change, Content, DeleteOptions, Deleted, Registry, Target};
 use crate::server::stopped;
 use crate::status::Status;
 use crate::store::{Object, Objects};
 use crate::watch::{Cursor, Event, EventKind};
+use index::{Index, slice_service};
 
 const SLICES: &str = "endpointslices.discovery.k8s.io";
 const WATCHED: &[&str] = &["services", "pods", "nodes", "endpoints", SLICES];
-const SERVICE_NAME: &str = "/metadata/labels/kubernetes.io~1service-name";
 const ZONE: &str = "/metadata/labels/topology.kubernetes.io~1zone";
+/// So many services are written for at once: writes that wait together share one
+/// durable commit.
+const AT_ONCE: usize = 64;
 /// A service whose writes were refused is tried again after this time.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Namespace and name of a service.
 type ServiceName = (String, String);
-
-/// Names of the slices of each service, kept so that one service's change does
-/// not look through the slices of all.
-type SliceNames = BTreeMap<ServiceName, BTreeSet<String>>;
 
 pub(super) async fn run(registry: Registry, mut stop: watch::Receiver<bool>) {
     loop {
@@ -44,15 +46,16 @@ pub(super) async fn run(registry: Registry, mut stop: watch::Receiver<bool>) {
 }
 
 async fn follow(registry: &Registry) -> Result<(), Status> {
-    let (mut cursors, mut pending, mut slices) = {
+    let (mut cursors, mut pending, mut index) = {
         let objects = registry.store().read();
         let revision = objects.revision();
         let cursor = |resource: &&str| registry.store().watch(resource, revision);
         let cursors: Vec<Cursor> = WATCHED.iter().map(cursor).collect();
-        (cursors, all_services(&objects), slice_names(&objects))
+        (cursors, all_services(&objects), Index::of(&objects))
     };
     loop {
-        pending = reconcile_all(registry, &pending, &slices).await;
+        let mut round = reconcile_all(registry, pending, &index).await;
+        pending = round.refused;
         let retry = !pending.is_empty();
         tokio::select! {
             () = any_moved(&mut cursors) => {}
@@ -62,8 +65,11 @@ async fn follow(registry: &Registry) -> Result<(), Status> {
             let news = cursor.look()?;
             let objects = registry.store().read();
             for event in &news.events {
-                track(event, &mut slices);
-                touched(event, &objects, &mut pending);
+                index.track(event);
+                // Its own writes leave a service as it should be.
+                if !round.written.remove(&event.object.revision()) {
+                    touched(event, &objects, &index, &mut pending);
+                }
             }
         }
     }
@@ -85,64 +91,26 @@ fn all_services(objects: &Objects) -> BTreeSet<ServiceName> {
     services.chain(endpoints).chain(slices).collect()
 }
 
-fn slice_names(objects: &Objects) -> SliceNames {
-    let mut names = SliceNames::new();
-    for slice in objects.list(SLICES, None) {
-        if let Some(service) = slice_service(slice) {
-            names
-                .entry(service)
-                .or_default()
-                .insert(slice.name().to_owned());
-        }
-    }
-    names
-}
-
-fn track(event: &Event, names: &mut SliceNames) {
-    if &*event.resource != SLICES {
-        return;
-    }
-    if let Some(service) = event.before.as_deref().and_then(slice_service)
-        && let Some(of_service) = names.get_mut(&service)
-    {
-        of_service.remove(event.object.name());
-        if of_service.is_empty() {
-            names.remove(&service);
-        }
-    }
-    if event.kind != EventKind::Deleted
-        && let Some(service) = slice_service(&event.object)
-    {
-        names
-            .entry(service)
-            .or_default()
-            .insert(event.object.name().to_owned());
-    }
-}
-
-fn slice_service(slice: &Object) -> Option<ServiceName> {
-    let name = slice.value().pointer(SERVICE_NAME)?.as_str()?;
-    Some((slice.namespace().to_owned(), name.to_owned()))
-}
-
 /// Which services an event may concern.
-fn touched(event: &Event, objects: &Objects, pending: &mut BTreeSet<ServiceName>) {
+fn touched(event: &Event, objects: &Objects, index: &Index, pending: &mut BTreeSet<ServiceName>) {
     let states = || event.before.iter().chain([&event.object]);
     match &*event.resource {
         "pods" => {
             let namespace = event.object.namespace();
-            for service in objects.list("services", Some(namespace)) {
-                if states().any(|pod| selects(service.value(), pod.value())) {
-                    pending.insert((namespace.to_owned(), service.name().to_owned()));
-                }
+            for pod in states() {
+                let candidates = index.services_of(pod).into_iter();
+                let selecting = candidates.filter(|name| {
+                    let service = objects.find("services", namespace, name);
+                    service.is_some_and(|service| selects(service.value(), pod.value()))
+                });
+                pending.extend(selecting.map(|name| (namespace.to_owned(), name)));
             }
         }
         "nodes" => {
             // Only the zone matters, and nodes report their state often.
-            let zones: BTreeSet<Option<&str>> = states()
-                .map(|node| node.value().pointer(ZONE).and_then(Value::as_str))
-                .collect();
-            if zones.len() > 1 || event.before.is_none() {
+            let zone = |node: &Arc<Object>| node.value().pointer(ZONE).cloned();
+            let after = (event.kind != EventKind::Deleted).then_some(&event.object);
+            if event.before.as_ref().and_then(zone) != after.and_then(zone) {
                 pending.extend(all_services(objects));
             }
         }
@@ -164,56 +132,73 @@ fn selects(service: &Value, pod: &Value) -> bool {
         .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
 }
 
-/// Reconciles each; returns those whose writes were refused.
+/// What came of reconciling some services.
+#[derive(Default)]
+struct Round {
+    /// Services of which a write was refused.
+    refused: BTreeSet<ServiceName>,
+    /// The revisions of all writes.
+    written: BTreeSet<u64>,
+}
+
 async fn reconcile_all(
     registry: &Registry,
-    services: &BTreeSet<ServiceName>,
-    slices: &SliceNames,
-) -> BTreeSet<ServiceName> {
-    let mut failed = BTreeSet::new();
-    for service in services {
-        let (namespace, name) = service;
-        let names = slices.get(service);
-        let writes = planned(&registry.store().read(), namespace, name, names);
-        for write in writes {
-            if let Err(status) = apply(registry, namespace, write).await {
-                // A conflict means that somebody else wrote meanwhile: the event
-                // of that write brings the service back here anyway.
+    services: BTreeSet<ServiceName>,
+    index: &Index,
+) -> Round {
+    let outcomes = stream::iter(services).map(|service| reconcile(registry, service, index));
+    let rounds = outcomes.buffer_unordered(AT_ONCE);
+    rounds
+        .fold(Round::default(), async |mut all, one| {
+            all.refused.extend(one.refused);
+            all.written.extend(one.written);
+            all
+        })
+        .await
+}
+
+async fn reconcile(registry: &Registry, service: ServiceName, index: &Index) -> Round {
+    let mut round = Round::default();
+    let (namespace, name) = &service;
+    let writes = planned(&registry.store().read(), &service, index);
+    for write in writes {
+        match apply(registry, namespace, write).await {
+            Ok(object) => round.written.extend(object.map(|object| object.revision())),
+            // A conflict means that somebody else wrote meanwhile: the event of
+            // that write brings the service back here anyway.
+            Err(status) => {
                 tracing::debug!(namespace, service = name, %status, "endpoints not written");
-                failed.insert(service.clone());
-                break;
+                round.refused.insert(service);
+                return round;
             }
         }
     }
-    failed
+    round
 }
 
-fn planned(
-    objects: &Objects,
-    namespace: &str,
-    name: &str,
-    slices: Option<&BTreeSet<String>>,
-) -> Vec<Write> {
-    let service = objects.find("services", namespace, name);
-    let service = service.map(|service| service.value());
-    let pods: Vec<&Value> = match service {
-        Some(_) => objects
-            .list("pods", Some(namespace))
-            .map(|pod| pod.value())
-            .collect(),
-        None => Vec::new(),
+fn planned(objects: &Objects, service: &ServiceName, index: &Index) -> Vec<Write> {
+    let (namespace, name) = service;
+    let found = |resource: &str, names: Vec<String>| -> Vec<Arc<Object>> {
+        let objects = names
+            .iter()
+            .filter_map(|name| objects.find(resource, namespace, name));
+        objects.cloned().collect()
     };
-    let slices: Vec<&Value> = slices
-        .into_iter()
-        .flatten()
-        .filter_map(|slice| objects.find(SLICES, namespace, slice))
-        .map(|slice| slice.value())
-        .collect();
+    let slices = found(SLICES, index.slices_of(service).cloned().collect());
+    let service = objects.find("services", namespace, name);
+    let pods = found(
+        "pods",
+        service
+            .map(|service| index.pods_of(service))
+            .unwrap_or_default(),
+    );
+    let slices: Vec<&Value> = slices.iter().map(|slice| slice.value()).collect();
+    let pods: Vec<&Value> = pods.iter().map(|pod| pod.value()).collect();
     let endpoints = objects.find("endpoints", namespace, name);
     endpoints::reconcile(&Observed {
         namespace,
         name,
-        service,
+        service: service.map(|service| service.value()),
         pods: &pods,
         zones: &zones(objects),
         slices: &slices,
@@ -231,7 +216,12 @@ fn zones(objects: &Objects) -> BTreeMap<String, String> {
         .collect()
 }
 
-async fn apply(registry: &Registry, namespace: &str, write: Write) -> Result<(), Status> {
+/// Returns what was written; `None` if what should go was gone.
+async fn apply(
+    registry: &Registry,
+    namespace: &str,
+    write: Write,
+) -> Result<Option<Arc<Object>>, Status> {
     let target = |kind, name: &str| Target {
         kind,
         namespace: namespace.to_owned(),
@@ -241,7 +231,7 @@ async fn apply(registry: &Registry, namespace: &str, write: Write) -> Result<(),
     match write {
         Write::Create(kind, object) => {
             let target = target(kind, &name_of(&object));
-            registry.create(target, object, false).await.map(drop)
+            registry.create(target, object, false).await.map(Some)
         }
         Write::Update(kind, object) => {
             let target = target(kind, &name_of(&object));
@@ -251,7 +241,8 @@ async fn apply(registry: &Registry, namespace: &str, write: Write) -> Result<(),
                 part: Part::Object,
                 strict: false,
             };
-            registry.update(target, change, false).await.map(drop)
+            let updated = registry.update(target, change, false).await?;
+            Ok(Some(updated.0))
         }
         Write::Delete(kind, name) => {
             let target = target(kind, &name);
@@ -259,8 +250,9 @@ async fn apply(registry: &Registry, namespace: &str, write: Write) -> Result<(),
                 .delete(target, DeleteOptions::default(), false)
                 .await
             {
-                Err(status) if status.code == 404 => Ok(()),
-                outcome => outcome.map(drop),
+                Ok(Deleted::Removed(object) | Deleted::Marked(object)) => Ok(Some(object)),
+                Err(status) if status.code == 404 => Ok(None),
+                Err(status) => Err(status),
             }
         }
     }
