@@ -107,6 +107,7 @@ fn apply(kubectl: &Kubectl) {
     };
     assert_eq!(kubectl.apply(SHOP), outcome("created"));
     assert_eq!(kubectl.apply(SHOP), outcome("unchanged"));
+    assert_eq!(kubectl.run_with_input(&["diff", "-f", "-"], SHOP), "");
     let changed = SHOP
         .replace("nodePort: 30080", "nodePort: 30081")
         .replace("a: \"1\"", "b: \"2\"");
