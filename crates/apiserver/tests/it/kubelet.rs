@@ -1,6 +1,6 @@
 //! Logs and exec, with a kubelet of the test's own behind a unix socket.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -63,10 +63,10 @@ async fn answer(mut socket: WebSocket, query: String) -> Result<(), axum::Error>
     socket.send(Message::Close(Some(done))).await
 }
 
-fn start() -> (Server, Kubectl) {
-    let server = Server::with_kubelet(Arc::new(|node| {
-        (node == "n1").then(|| socket().join("kubelet.sock"))
-    }));
+/// A server with two nodes, of which only n1 has a kubelet, at `socket`.
+fn start(socket: &Path) -> (Server, Kubectl) {
+    let socket = socket.to_owned();
+    let server = Server::with_kubelet(Arc::new(move |node| (node == "n1").then(|| socket.clone())));
     let kubectl = Kubectl::new(&server, newest());
     for node in ["n1", "n2"] {
         kubectl.apply(&format!(
@@ -82,24 +82,18 @@ fn start() -> (Server, Kubectl) {
     (server, kubectl)
 }
 
-/// The folder of the test's sockets: one for the process, so that the resolver
-/// (which outlives nothing) needs no state.
-fn socket() -> PathBuf {
-    std::env::temp_dir().join(format!("podway-kubelet-{}", std::process::id()))
-}
-
 #[test]
 fn logs_and_exec_reach_the_pods_kubelet() {
-    let (server, kubectl) = start();
-    std::fs::create_dir_all(socket()).unwrap();
-    let path = socket().join("kubelet.sock");
-    server.runtime.spawn(async move {
-        let listener = UnixListener::bind(path).unwrap();
-        axum::serve(listener, kubelet()).await.unwrap();
-    });
-    kubectl.wait_until("the kubelet listens", || {
-        socket().join("kubelet.sock").exists()
-    });
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("kubelet.sock");
+    let (server, kubectl) = start(&socket);
+    let listener = {
+        let _runtime = server.runtime.enter();
+        UnixListener::bind(&socket).unwrap()
+    };
+    server
+        .runtime
+        .spawn(async { axum::serve(listener, kubelet()).await.unwrap() });
     let logs = kubectl.run(&["logs", "web", "--tail=3"]);
     assert_eq!(logs, "log container=main&tailLines=3\n");
     let output = kubectl.run_with_input(&["exec", "-i", "web", "--", "rev", "-x"], "abc");
@@ -112,7 +106,7 @@ fn logs_and_exec_reach_the_pods_kubelet() {
         output,
         "command=true&container=main&stderr=true&stdout=true \n"
     );
-    std::fs::remove_dir_all(socket()).unwrap();
+    std::fs::remove_file(&socket).unwrap();
     let cases: &[(&[&str], &str)] = &[
         (&["logs", "web"], "cannot reach the kubelet of node n1"),
         (&["logs", "lost"], "node n2 of pod lost has no kubelet"),
