@@ -3,6 +3,8 @@
 #![allow(unsafe_code, reason = "system calls; every block says why it is sound")]
 
 pub mod conntrack;
+pub mod ipset;
+pub mod iptables;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

@@ -6,6 +6,8 @@
     reason = "a test that cannot go on says why by panicking"
 )]
 
+mod ipset;
+mod iptables;
 mod netns;
 mod nft;
 mod route;
