@@ -5,11 +5,12 @@
 //! Kubernetes.
 
 pub mod nftables;
+mod stale;
 
 use std::fmt;
 
 use ipnet::IpNet;
-use podway_kernel::{conntrack, nft};
+use podway_kernel::{conntrack, ipset, iptables as xtables, nft};
 use podway_plan::service::{ServiceChange, ServiceTable};
 
 /// One way to serve services.
@@ -95,18 +96,24 @@ pub fn backend(name: &str) -> Option<&'static BackendSpec> {
 /// Why services are not in force.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel lacks something that the backend is made of.
-    #[error("services: the kernel cannot do mode {backend} (see docs/backends/{backend}.md)")]
+    /// The node lacks something that the backend is made of.
+    #[error("services: the node cannot do mode {backend} (see docs/backends/{backend}.md)")]
     Missing {
         /// The backend.
         backend: &'static str,
-        /// What it refused.
+        /// What it refused, or which program is not there.
         #[source]
-        source: nft::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Rules could not be read or written.
     #[error("services: the rules of mode nftables are not in force")]
     Nftables(#[from] nft::Error),
+    /// Rules could not be read or written.
+    #[error("services: the rules of mode iptables are not in force")]
+    Iptables(#[from] xtables::Error),
+    /// Sets that rules look up could not be read or written.
+    #[error("services: the IP sets of mode iptables are not in force")]
+    IpSets(#[from] ipset::Error),
     /// Stale flows could not be ended; the rules are in force.
     #[error("services: UDP flows to endpoints that are gone could not be ended")]
     Conntrack(#[from] conntrack::Error),

@@ -7,7 +7,6 @@ mod ledger;
 mod parts;
 mod render;
 mod skeleton;
-mod stale;
 
 use podway_kernel::conntrack::{Conntrack, ConntrackTable};
 use podway_kernel::nft::{Nft, Nftables, Operation, Ruleset, Transaction, reconcile};
@@ -15,7 +14,7 @@ use podway_plan::service::{ServiceChange, ServiceTable};
 
 use self::ledger::Ledger;
 use self::skeleton::Sets;
-use self::stale::StaleFlows;
+use super::stale::StaleFlows;
 use super::{BackendSpec, Error, ServiceBackend, ServiceSettings, SyncReport};
 use crate::names::SERVICE_TABLE;
 
@@ -67,9 +66,9 @@ fn probe() -> Result<(), Error> {
     ruleset.chains.extend(flavour::every_kind());
     let mut transaction = reconcile(&ruleset, None);
     transaction.push(Operation::DeleteTable);
-    let missing = |source| Error::Missing {
+    let missing = |source: podway_kernel::nft::Error| Error::Missing {
         backend: SPEC.name,
-        source,
+        source: source.into(),
     };
     let mut kernel = Nft::open().map_err(missing)?;
     kernel.apply(&transaction).map_err(missing)?;
