@@ -1,6 +1,6 @@
 //! The API server's objects as a stream of [`Notice`]s.
 
-mod backoff;
+mod pauses;
 mod undecoded;
 
 use std::collections::BTreeSet;
@@ -10,20 +10,19 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{StreamExt, future};
+use futures_util::{Stream, StreamExt, future};
 use k8s_openapi::api::{
     core::v1 as core, discovery::v1 as discovery, networking::v1 as networking,
 };
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::utils::Backoff as _;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, Config};
 use parking_lot::Mutex;
 use podway_model::{Change, Object, ObjectKind, ObjectRef};
 use serde::de::DeserializeOwned;
 
 use crate::objects::{Fault, Readable, Reading};
-use backoff::Backoff;
+use pauses::Pauses;
 use undecoded::Undecoded;
 
 /// What a watch tells.
@@ -140,33 +139,50 @@ where
 {
     let api: Api<Undecoded<K>> = Api::all(client.clone());
     let mut following = Following::new(kind);
-    let mut relists = Backoff::default();
+    let mut pauses = Pauses::default();
     loop {
-        let began = Instant::now();
-        let events = watcher(api.clone(), watcher::Config::default());
-        let mut events = pin!(events.backoff(Backoff::default()));
-        while let Some(event) = events.next().await {
+        let mut events = pin!(watcher(api.clone(), watcher::Config::default()));
+        while let Some(event) = next(&mut events, &mut following, teller).await {
             let is_expired = event.as_ref().is_err_and(is_expired);
+            let is_failure = event.is_err();
             for notice in following.take(event) {
                 (teller.tell)(notice);
             }
             if following.is_listed {
                 teller.listed(kind);
             }
+            if is_failure {
+                tokio::time::sleep(pauses.next(Instant::now())).await;
+            }
             if is_expired {
                 break;
             }
         }
-        if began.elapsed() > QUIET {
-            relists.reset();
-        }
-        // Never at once: a server that keeps nothing would be listed in a loop.
-        tokio::time::sleep(relists.next().unwrap_or_default()).await;
     }
 }
 
-/// A watch that lasted this long is no part of a series of failures.
-const QUIET: Duration = Duration::from_secs(60);
+/// The next event. After a failure the watcher says nothing when its watch has
+/// begun again, so that silence is taken for that.
+async fn next<S, F: Fn(Notice)>(
+    events: &mut S,
+    following: &mut Following,
+    teller: &Teller<F>,
+) -> Option<S::Item>
+where
+    S: Stream + Unpin,
+{
+    if following.is_lost {
+        if let Ok(event) = tokio::time::timeout(SETTLED, events.next()).await {
+            return event;
+        }
+        following.regain().into_iter().for_each(&teller.tell);
+    }
+    events.next().await
+}
+
+/// A watch that has not failed in this time after it was tried again has begun:
+/// a refusal comes at once.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Whether the server no longer has the version from which the watch is to go
 /// on, and answers so before the watch begins. The watcher would ask for the
@@ -218,11 +234,7 @@ impl Following {
                 return vec![Notice::Lost(kind, cause)];
             }
         };
-        if self.is_lost {
-            self.is_lost = false;
-            tracing::info!(kind = ?self.kind, "watch goes on");
-            notices.push(Notice::Regained(self.kind));
-        }
+        notices.extend(self.regain());
         match event {
             watcher::Event::Init => {
                 self.list.clear();
@@ -254,6 +266,14 @@ impl Following {
             }
         }
         notices
+    }
+
+    fn regain(&mut self) -> Option<Notice> {
+        let was_lost = std::mem::take(&mut self.is_lost);
+        was_lost.then(|| {
+            tracing::info!(kind = ?self.kind, "watch goes on");
+            Notice::Regained(self.kind)
+        })
     }
 
     fn replace(&mut self, notices: &mut Vec<Notice>) {

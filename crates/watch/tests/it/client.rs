@@ -149,6 +149,19 @@ async fn a_watch_that_ends_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_watch_that_has_begun_again_is_regained_without_an_event() {
+    let mut watched = Watched::start(json!([])).await;
+    watched.until(|notice| *notice == Notice::Synced).await;
+    watched.server.refuse("services", 403).await;
+    watched.server.hang_up("services").await;
+    let is_regained = |notice: &Notice| *notice == Notice::Regained(ObjectKind::Service);
+    assert_eq!(
+        watched.until(is_regained).await,
+        ["lost Service", "regained Service"]
+    );
+}
+
+#[tokio::test]
 async fn a_version_that_is_gone_leads_to_a_new_list() {
     let mut watched = Watched::start(json!([service("a", 2)])).await;
     watched.until(|notice| *notice == Notice::Synced).await;
@@ -189,7 +202,7 @@ async fn a_version_that_is_gone_before_the_watch_begins_leads_to_a_new_list_too(
         .server
         .set("services", json!([service("b", 90)]))
         .await;
-    watched.server.expire("services").await;
+    watched.server.refuse("services", 410).await;
     watched.server.hang_up("services").await;
     assert_eq!(
         watched.until(is_service_change).await,

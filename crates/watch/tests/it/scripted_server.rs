@@ -1,7 +1,7 @@
 //! An API server that says what a test tells it to: lists from a table, watch
 //! events from a channel. It speaks as much HTTP/1.1 as the client needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use podway_watch::client;
@@ -26,8 +26,8 @@ struct Script {
     watches: Mutex<BTreeMap<String, mpsc::UnboundedSender<String>>>,
     /// A watch was opened.
     opened: Notify,
-    /// The resources of which the next watch is answered with 410.
-    expired: Mutex<BTreeSet<String>>,
+    /// The status codes with which the next watches of a resource are answered.
+    refusals: Mutex<BTreeMap<String, Vec<u16>>>,
 }
 
 impl ScriptedServer {
@@ -88,9 +88,10 @@ impl ScriptedServer {
         self.script.watches.lock().await.remove(resource);
     }
 
-    /// Answers the next watch of a resource with 410 before it begins.
-    pub(crate) async fn expire(&self, resource: &str) {
-        self.script.expired.lock().await.insert(resource.to_owned());
+    /// Answers the next watch of a resource with a status code, before it begins.
+    pub(crate) async fn refuse(&self, resource: &str, code: u16) {
+        let mut refusals = self.script.refusals.lock().await;
+        refusals.entry(resource.to_owned()).or_default().push(code);
     }
 
     /// The requests for a resource so far.
@@ -115,12 +116,18 @@ async fn serve(stream: TcpStream, script: &Script) {
             let from = parameters.get("resourceVersion").unwrap_or(&"-");
             let request = format!("watch {resource} from {from}");
             script.requests.lock().await.push(request);
-            if script.expired.lock().await.remove(&resource) {
-                let gone = json!({
+            let refusal = script
+                .refusals
+                .lock()
+                .await
+                .get_mut(&resource)
+                .and_then(Vec::pop);
+            if let Some(code) = refusal {
+                let status = json!({
                     "kind": "Status", "apiVersion": "v1", "status": "Failure",
-                    "reason": "Expired", "code": 410, "message": "too old resource version",
+                    "reason": "Refused", "code": code, "message": "as the test says",
                 });
-                answer(&mut stream, "410 Gone", &gone).await;
+                answer(&mut stream, &format!("{code} Refused"), &status).await;
                 continue;
             }
             watch(&mut stream, &resource, script).await;
