@@ -24,8 +24,7 @@ use services::Services;
 pub(crate) struct Features {
     /// In the order in which they are written: what closes before what opens.
     pub(crate) all: Vec<Box<dyn Feature>>,
-    /// The netlink ports by which notifications name our own changes, as far as
-    /// the backends say.
+    /// The netlink ports by which notifications name our own changes.
     pub(crate) ports: Vec<u32>,
 }
 
@@ -54,6 +53,7 @@ impl Features {
             )?;
             let services = Services::open(spec, &config.services, node.clone(), counters.clone())
                 .map_err(failed("services"))?;
+            features.ports.extend(services.netlink_port());
             features.all.push(Box::new(services));
         }
         if config.pods.enabled && config.pods.masquerade {

@@ -1,7 +1,6 @@
 //! Notices when somebody else changes our nftables tables.
 
 use std::io;
-use std::process;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -19,8 +18,7 @@ use crate::mailbox::Mailbox;
 const PACE: Duration = Duration::from_millis(200);
 
 /// Tells the mailbox of changes to our tables that are not ours, from now on and
-/// for as long as the process lives. Ours come from these netlink ports, or from
-/// this process.
+/// for as long as the process lives. Ours come from these netlink ports.
 pub(crate) fn watch(own_ports: &[u32], mailbox: Arc<Mailbox>) -> Result<(), Error> {
     let tables = [SERVICE_TABLE, POLICY_TABLE, MASQUERADE_TABLE];
     let mut monitor = NftMonitor::open(&tables, own_ports).map_err(|source| Error::Open {
@@ -60,13 +58,11 @@ fn tell(monitor: &mut NftMonitor, mailbox: &Mailbox) {
             return;
         }
     };
-    let mut is_disturbed = false;
-    for change in changes.iter().filter(|change| change.pid != process::id()) {
+    for change in &changes {
         let (table, process, pid) = (&change.table, &change.process, change.pid);
         tracing::warn!(table, process, pid, "table changed by another program");
-        is_disturbed = true;
     }
-    if is_disturbed {
+    if !changes.is_empty() {
         mailbox.disturb();
         thread::sleep(PACE);
     }

@@ -128,6 +128,8 @@ impl<O: Outbox> Sync<O> {
             self.write(now);
             self.serve_requests(now);
         }
+        let (updates, revision) = (updates.len(), self.state.revision());
+        tracing::debug!(updates, revision, elapsed = ?now.elapsed(), "batch taken");
         self.report();
     }
 

@@ -45,6 +45,10 @@ impl Services {
         })
     }
 
+    pub(crate) fn netlink_port(&self) -> Option<u32> {
+        self.backend.netlink_port()
+    }
+
     /// What the Node says now: its pod prefixes come after the agent has started,
     /// and its zone may change.
     fn context(&self, state: &ClusterState) -> NodeContext {
@@ -109,7 +113,6 @@ impl Feature for Services {
         let written = report.written;
         self.counters
             .transaction(written.transactions > 0, written.elements);
-        tracing::debug!(%report, "services written");
         Ok(())
     }
 
