@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::feature::chain;
 use crate::run::require_privilege;
 
-/// Removes the nftables tables, the tunnels and the pods' bridge of the calling
-/// thread's network namespace, and returns the names of what was there. Pods
-/// that run keep their interfaces and lose their connection.
+/// Removes the nftables tables, the tunnels and the pods' interfaces of the
+/// calling thread's network namespace, and returns the names of what was there.
+/// Pods that run lose their network.
 ///
 /// # Errors
 /// [`Error::Cleanup`] with all that could not be removed; the rest is gone.
@@ -30,10 +30,12 @@ pub fn cleanup() -> Result<Vec<String>, Error> {
         note(format!("table inet {table}"), outcome);
     }
     let tunnels = IpFamily::ALL.map(vxlan::device_name);
-    for link in tunnels.into_iter().chain([podway_cni::BRIDGE]) {
-        let outcome = remove_link(link).map_err(|error| chain(&error));
+    for link in tunnels {
+        let outcome = remove_tunnel(link).map_err(|error| chain(&error));
         note(format!("interface {link}"), outcome);
     }
+    let outcome = remove_pod_links().map_err(|error| chain(&error));
+    note("interfaces of pods".to_owned(), outcome);
     if failures.is_empty() {
         Ok(removed)
     } else {
@@ -54,13 +56,17 @@ fn remove_table(table: &str) -> Result<bool, nft::Error> {
 
 /// Only where it is what we make: an interface of that name may be somebody
 /// else's.
-fn remove_link(name: &str) -> route::Result<bool> {
+fn remove_tunnel(name: &str) -> route::Result<bool> {
     let mut socket = Rtnetlink::open()?;
     match socket.link(name)? {
-        Some(link) if matches!(link.detail, LinkDetail::Vxlan(_) | LinkDetail::Bridge) => {
+        Some(link) if matches!(link.detail, LinkDetail::Vxlan(_)) => {
             socket.delete_link(link.index)?;
             Ok(true)
         }
         _ => Ok(false),
     }
+}
+
+fn remove_pod_links() -> route::Result<bool> {
+    Rtnetlink::open()?.delete_group(podway_cni::LINK_GROUP)
 }

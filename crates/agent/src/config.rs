@@ -62,8 +62,6 @@ pub struct Pods {
     /// Whether packets from pods to addresses outside the cluster get the
     /// node's address.
     pub masquerade: bool,
-    /// The bridge that the pods of the node are attached to.
-    pub bridge: String,
     /// The folder where the container runtime looks for CNI configurations.
     pub cni_conf_dir: PathBuf,
     /// The folder where the CNI plugin keeps the addresses that it gave.
@@ -145,7 +143,6 @@ impl Default for Pods {
         Self {
             enabled: true,
             masquerade: true,
-            bridge: "podway0".to_owned(),
             cni_conf_dir: PathBuf::from("/etc/cni/net.d"),
             cni_data_dir: PathBuf::from("/var/lib/podway/cni"),
             policy_wait_seconds: 10,

@@ -36,7 +36,6 @@ impl PodConfig {
             file: config.cni_conf_dir.join(FILE_NAME),
             template: Conflist {
                 name: NETWORK_NAME.to_owned(),
-                bridge: config.bridge.clone(),
                 mtu: DEFAULT_MTU,
                 pod_prefixes: Vec::new(),
                 data_dir: config.cni_data_dir.clone(),

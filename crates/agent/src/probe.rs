@@ -41,17 +41,7 @@ pub(crate) fn probe(config: &Configuration) -> Result<(), Error> {
 type MakeLink = fn(&mut Rtnetlink) -> route::Result<()>;
 
 /// The kinds of links, for which section they are needed, and how one is made.
-const LINKS: [(&str, &str, &str, MakeLink); 3] = [
-    (
-        "pods",
-        "bridges",
-        "load the module bridge, or build the kernel with CONFIG_BRIDGE",
-        |socket| {
-            socket
-                .create_link(&NewLink::bridge("probe-bridge"))
-                .map(|_| ())
-        },
-    ),
+const LINKS: [(&str, &str, &str, MakeLink); 2] = [
     (
         "pods",
         "veth pairs",

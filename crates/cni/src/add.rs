@@ -1,11 +1,10 @@
 //! ADD: an interface for a pod, or nothing at all.
 
 use podway_kernel::netns::{self, NetNs};
-use podway_kernel::route::{Link, LinkIndex, Mac, Rtnetlink};
+use podway_kernel::route::{LinkIndex, Rtnetlink};
 use serde_json::Value;
 
 use crate::agent_protocol::{AgentClient, Attachment};
-use crate::bridge;
 use crate::config::Config;
 use crate::environment::Target;
 use crate::error::Error;
@@ -17,7 +16,6 @@ use crate::result::{self, Attached};
 pub(crate) fn add(target: &Target, config: &Config) -> Result<Value, Error> {
     let namespace = pod_namespace(target)?;
     let mut socket = Rtnetlink::open()?;
-    let bridge = bridge::ensure(&mut socket, config)?;
     let owner = Owner::of(target);
     let addresses =
         Ipam::open(&config.data_dir, &config.network)?.allocate(&owner, &config.ranges)?;
@@ -30,13 +28,13 @@ pub(crate) fn add(target: &Target, config: &Config) -> Result<Value, Error> {
         gateways: &gateways,
     };
     let end = pod
-        .create(&mut socket, bridge.index)
+        .create(&mut socket)
         .inspect_err(|_| release(config, &owner))?;
     if let Err(error) = finish(&mut socket, end, &pod, config) {
         undo(&mut socket, target, config, &owner);
         return Err(error);
     }
-    Ok(result::of(&attached(&pod, &bridge), config))
+    Ok(result::of(&attached(&pod), config))
 }
 
 fn finish(
@@ -47,6 +45,7 @@ fn finish(
 ) -> Result<(), Error> {
     pod.connect(socket, end)?;
     pod.configure()?;
+    interface::await_running(socket, end)?;
     await_policies(pod, config)
 }
 
@@ -109,16 +108,12 @@ fn pod_namespace(target: &Target) -> Result<NetNs, Error> {
     Ok(namespace)
 }
 
-fn attached<'a>(pod: &'a PodInterface<'a>, bridge: &'a Link) -> Attached<'a> {
+fn attached<'a>(pod: &'a PodInterface<'a>) -> Attached<'a> {
     Attached {
-        bridge: &bridge.name,
-        bridge_mac: bridge.mac.unwrap_or(Mac([0; 6])),
         host: interface::host_name(pod.target),
+        host_mac: pod.gateway_mac(),
         ifname: &pod.target.ifname,
-        mac: pod
-            .addresses
-            .first()
-            .map(|address| interface::mac_of(*address)),
+        mac: pod.mac(),
         namespace: pod.namespace.path(),
         addresses: pod.addresses,
         gateways: pod.gateways,

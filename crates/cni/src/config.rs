@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use podway_kernel::route::check_interface_name;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::conflist::BRIDGE;
 use crate::error::Error;
 use crate::ipam::Range;
 use crate::version;
@@ -19,7 +17,6 @@ use crate::version;
 pub(crate) struct Config {
     pub(crate) version: String,
     pub(crate) network: String,
-    pub(crate) bridge: String,
     pub(crate) mtu: u32,
     /// At most one of each family; at least one for ADD.
     pub(crate) ranges: Vec<Range>,
@@ -37,7 +34,6 @@ struct Keys {
     cni_version: String,
     #[serde(default)]
     name: String,
-    bridge: Option<String>,
     mtu: Option<u32>,
     #[serde(default, rename = "podCIDRs")]
     pod_cidrs: Vec<IpNet>,
@@ -137,12 +133,9 @@ impl Keys {
 
     fn checked(self, ranges: Vec<Range>) -> Result<Config, Error> {
         check_network(&self.name)?;
-        let bridge = self.bridge.unwrap_or_else(|| BRIDGE.into());
-        check_interface_name(&bridge).map_err(|error| invalid("bridge", error.to_string()))?;
         Ok(Config {
             version: self.cni_version,
             network: self.name,
-            bridge,
             mtu: self.mtu.unwrap_or(DEFAULT_MTU),
             ranges,
             data_dir: self.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into()),

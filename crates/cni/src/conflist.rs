@@ -3,17 +3,12 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde_json::json;
 
-/// The name of the pods' bridge in a node's namespace.
-pub const BRIDGE: &str = "podway0";
-
 /// The configuration list that the agent writes for the container runtime, so
 /// that its keys are written and read in one crate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflist {
     /// The network's name; part of the state's path.
     pub name: String,
-    /// The bridge.
-    pub bridge: String,
     /// The MTU of the pods' interfaces, in bytes.
     pub mtu: u32,
     /// The node's pod prefixes, at most one of each family.
@@ -33,7 +28,6 @@ impl Conflist {
     pub fn to_json(&self) -> String {
         let mut plugin = json!({
             "type": "podway-cni",
-            "bridge": self.bridge,
             "mtu": self.mtu,
             "podCIDRs": self.pod_prefixes,
             "dataDir": self.data_dir,

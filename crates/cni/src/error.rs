@@ -64,21 +64,19 @@ pub enum Error {
     /// A kernel parameter could not be set.
     #[error(transparent)]
     Sysctl(#[from] sysctl::Error),
-    /// Something else has the bridge's name.
-    #[error(
-        "interface {name} is there and is no bridge: rename it, or configure another \"bridge\""
-    )]
-    NotABridge {
-        /// The name.
-        name: String,
-    },
-    /// The pod has an interface of that name already.
+    /// The pod or the node has an interface of that name already.
     #[error("interface {name} exists already in {namespace}")]
     InterfaceExists {
         /// The name.
         name: String,
         /// The pod's namespace.
         namespace: String,
+    },
+    /// An interface that is up carries nothing.
+    #[error("interface {link} is up and does not carry packets")]
+    NotRunning {
+        /// The interface.
+        link: route::LinkIndex,
     },
     /// Every address is taken.
     #[error(
@@ -171,11 +169,11 @@ impl Error {
             Self::Environment(_) => 4,
             Self::Input(_) | Self::State { .. } | Self::DamagedState { .. } => 5,
             Self::Decode(_) => 6,
-            Self::Config { .. } | Self::NotABridge { .. } => 7,
+            Self::Config { .. } => 7,
             Self::Namespace { .. } => 8,
             Self::Exhausted { .. } | Self::Policies { .. } => 11,
             Self::InterfaceExists { .. } | Self::AlreadyLeased { .. } => 100,
-            Self::Enter(_) | Self::Route(_) | Self::Sysctl(_) => 101,
+            Self::Enter(_) | Self::Route(_) | Self::Sysctl(_) | Self::NotRunning { .. } => 101,
         }
     }
 

@@ -1,21 +1,35 @@
-//! A pod's interface: a veth pair between the pod and an isolated port of the
-//! node's bridge.
+//! A pod's interface: a veth pair between the pod and the node's IP stack.
 //!
-//! The pod has its addresses alone (/32, /128), and an on-link route to the
-//! bridge for everything: also two pods of one node talk through the node's IP
-//! stack, where services and policies are decided.
+//! No bridge: each end has addresses of its own length (/32, /128) and a route
+//! to the other end, so also two pods of one node talk through the node's IP
+//! stack, where services and policies are decided. docs/decisions/0002 says why.
+
+mod node_end;
+mod pod_end;
 
 use std::net::IpAddr;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use podway_kernel::netns::NetNs;
 use podway_kernel::route::{
-    BridgePort, ErrorKind, LinkChange, LinkIndex, Mac, NewLink, Route, Rtnetlink, VethPeer,
+    ErrorKind, Link, LinkDetail, LinkIndex, Mac, NewLink, Rtnetlink, VethPeer,
 };
-use podway_kernel::sysctl;
 
 use crate::environment::Target;
 use crate::error::Error;
+
+/// The group of the node's ends (`ip link show group 28791`; "pw"). They get it
+/// as they are made, so it tells ours from others' of the same name, and all of
+/// them can be deleted at once.
+pub const LINK_GROUP: u32 = 0x7077;
+
+/// The longest alias of an interface in bytes (IFALIASZ without the final zero).
+const LONGEST_ALIAS: usize = 255;
+
+/// How long an interface may take to come up. It takes microseconds.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_millis(1);
 
 /// What a pod's interface must be.
 #[derive(Debug)]
@@ -25,23 +39,43 @@ pub(crate) struct PodInterface<'a> {
     pub(crate) mtu: u32,
     /// The pod's addresses, at most one of each family.
     pub(crate) addresses: &'a [IpAddr],
-    /// The bridge's addresses, in the same order.
+    /// The addresses of the node's end, in the same order.
     pub(crate) gateways: &'a [IpAddr],
 }
 
 /// The node's end of an interface: a name that follows from the container, so
 /// that DEL finds it without the pod's namespace.
 pub(crate) fn host_name(target: &Target) -> String {
-    let id = format!("{}/{}", target.container, target.ifname);
     // FNV-1a: the same in every version of this program.
-    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
-    format!("pod{:012x}", hash >> 16)
+    let hash = identity(target)
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
+    format!("pw{:013x}", hash >> 12)
+}
+
+/// Whose an interface is; its name on the node is only the hash of this.
+fn identity(target: &Target) -> String {
+    format!("{}/{}", target.container, target.ifname)
+}
+
+/// The alias of the node's end: whose it is, and the pod for people who read
+/// `ip link`.
+fn alias(target: &Target) -> String {
+    let mut alias = identity(target);
+    if let Some(pod) = &target.pod {
+        alias = format!("{alias} {}/{}", pod.namespace, pod.name);
+    }
+    // What has come through the environment's checks is ASCII but for pod
+    // names of runtimes that are not Kubernetes'.
+    alias.truncate(alias.floor_char_boundary(LONGEST_ALIAS));
+    alias
 }
 
 /// An Ethernet address that follows from an IP address of the node's range: a
-/// neighbour entry that somebody still has for a reused address is right.
+/// neighbour entry that somebody still has for a reused address is right, and
+/// the pods' entries for their gateway need no look at the node's end.
 pub(crate) fn mac_of(address: IpAddr) -> Mac {
     let (family, [a, b, c, d]) = match address {
         IpAddr::V4(address) => (0x04, address.octets()),
@@ -55,22 +89,32 @@ pub(crate) fn mac_of(address: IpAddr) -> Mac {
 }
 
 impl PodInterface<'_> {
-    /// Makes the pair, its peer in the pod's namespace from the start, as a port
-    /// of `bridge`. Nothing is up yet.
-    pub(crate) fn create(
-        &self,
-        socket: &mut Rtnetlink,
-        bridge: LinkIndex,
-    ) -> Result<LinkIndex, Error> {
+    /// The Ethernet address of the pod's end.
+    pub(crate) fn mac(&self) -> Option<Mac> {
+        self.addresses.first().copied().map(mac_of)
+    }
+
+    /// The Ethernet address of the node's end. All have the same: each is alone
+    /// with its pod.
+    pub(crate) fn gateway_mac(&self) -> Option<Mac> {
+        self.gateways.first().copied().map(mac_of)
+    }
+
+    /// Makes the pair, its peer in the pod's namespace from the start. Nothing is
+    /// up yet.
+    pub(crate) fn create(&self, socket: &mut Rtnetlink) -> Result<LinkIndex, Error> {
         let mut peer = VethPeer::new(&self.target.ifname)
             .in_namespace(self.namespace)
             .mtu(self.mtu);
-        if let Some(address) = self.addresses.first() {
-            peer = peer.mac(mac_of(*address));
+        if let Some(mac) = self.mac() {
+            peer = peer.mac(mac);
         }
-        let pair = NewLink::veth(host_name(self.target), peer)
+        let mut pair = NewLink::veth(host_name(self.target), peer)
             .mtu(self.mtu)
-            .master(bridge);
+            .group(LINK_GROUP);
+        if let Some(mac) = self.gateway_mac() {
+            pair = pair.mac(mac);
+        }
         match socket.create_link(&pair) {
             Err(error) if error.kind() == ErrorKind::Exists => Err(self.taken()),
             made => Ok(made?),
@@ -91,87 +135,27 @@ impl PodInterface<'_> {
         };
         Error::InterfaceExists { name, namespace }
     }
-
-    /// Isolates the node's end from the other pods' ports before it comes up.
-    pub(crate) fn connect(&self, socket: &mut Rtnetlink, end: LinkIndex) -> Result<(), Error> {
-        // The bridge has the addresses: without this every port would get a
-        // link-local one of its own, with a route and duplicate detection.
-        let ipv6 = format!("net/ipv6/conf/{}/disable_ipv6", host_name(self.target));
-        match sysctl::ensure(&ipv6, "1") {
-            // A kernel without IPv6.
-            Ok(_) | Err(sysctl::Error::Unknown { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let port = BridgePort {
-            isolated: true,
-            hairpin: false,
-        };
-        let mut change = LinkChange::new().port(port).up();
-        if let Some(pod) = &self.target.pod {
-            // For people who read `ip link`.
-            change = change.alias(format!("{}/{}", pod.namespace, pod.name));
-        }
-        Ok(socket.change_link(end, &change)?)
-    }
-
-    /// Gives the pod's end its addresses and routes and brings it up.
-    pub(crate) fn configure(&self) -> Result<(), Error> {
-        self.namespace.run(|| self.configure_inside())?
-    }
-
-    fn configure_inside(&self) -> Result<(), Error> {
-        let name = &self.target.ifname;
-        let mut socket = Rtnetlink::open()?;
-        let link = socket
-            .link(name)?
-            .ok_or_else(|| Error::Namespace {
-                path: self.namespace.path().display().to_string(),
-                reason: format!("interface {name} has vanished from it"),
-            })?
-            .index;
-        self.set_parameters()?;
-        socket.change_link(link, &LinkChange::new().up())?;
-        for address in self.addresses {
-            socket.add_address(link, IpNet::from(*address))?;
-        }
-        for gateway in self.gateways {
-            let on_link = Route::new(IpNet::from(*gateway)).dev(link).scope_link();
-            socket.replace_route(&on_link)?;
-            let default = Route::default_via(*gateway).dev(link);
-            socket.add_route(&default)?;
-        }
-        Ok(())
-    }
-
-    fn set_parameters(&self) -> Result<(), Error> {
-        let name = &self.target.ifname;
-        // Without forwarding a redirect is taken where "all" or the interface
-        // allows it (ip-sysctl: accept_redirects).
-        for interface in ["all", name] {
-            let key = format!("net/ipv4/conf/{interface}/accept_redirects");
-            sysctl::ensure(&key, "0")?;
-        }
-        let ipv6 = [
-            // Some runtimes switch IPv6 off in namespaces they make.
-            ("disable_ipv6", "0"),
-            // The plugin's addresses are unique: no second of waiting.
-            ("accept_dad", "0"),
-            ("accept_ra", "0"),
-            ("accept_redirects", "0"),
-        ];
-        if !self.addresses.iter().any(IpAddr::is_ipv6) {
-            return Ok(());
-        }
-        for (parameter, value) in ipv6 {
-            sysctl::ensure(&format!("net/ipv6/conf/{name}/{parameter}"), value)?;
-        }
-        Ok(())
-    }
 }
 
-/// Removes the node's end, and with it the pod's. Whether it was there.
+/// Returns once the interface sends what it is given. The end that came up first
+/// throws packets away until a kernel thread has seen that the other is up too:
+/// a connection made then would wait a second for its second attempt.
+pub(crate) fn await_running(socket: &mut Rtnetlink, link: LinkIndex) -> Result<(), Error> {
+    let deadline = Instant::now() + LONGEST_WAIT;
+    while !socket.link_at(link)?.is_some_and(|link| link.running) {
+        if Instant::now() > deadline {
+            return Err(Error::NotRunning { link });
+        }
+        thread::sleep(RETRY);
+    }
+    Ok(())
+}
+
+/// Removes the node's end, and with it the pod's, addresses and routes of both.
+/// Whether it was there. What has the name and is not the target's stays.
 pub(crate) fn remove(socket: &mut Rtnetlink, target: &Target) -> Result<bool, Error> {
-    let Some(link) = socket.link(&host_name(target))? else {
+    let link = socket.link(&host_name(target))?;
+    let Some(link) = link.filter(|link| belongs_to(link, target)) else {
         return Ok(false);
     };
     match socket.delete_link(link.index) {
@@ -182,18 +166,34 @@ pub(crate) fn remove(socket: &mut Rtnetlink, target: &Target) -> Result<bool, Er
     }
 }
 
+/// An ADD that was killed has left an interface without an alias.
+fn belongs_to(link: &Link, target: &Target) -> bool {
+    let whose = |alias: &str| alias.split(' ').next().map(str::to_owned);
+    let named = link.alias.as_deref().and_then(whose);
+    let is_targets = named.is_none() || named == whose(&alias(target));
+    link.detail == LinkDetail::Veth && link.group == LINK_GROUP && is_targets
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::PodName;
 
-    #[test]
-    fn names_and_addresses_follow_from_what_they_are_for() {
-        let target = |container: &str| Target {
+    fn target(container: &str) -> Target {
+        Target {
             container: container.into(),
             ifname: "eth0".into(),
             netns: None,
-            pod: None,
-        };
+            pod: Some(PodName {
+                namespace: "x".into(),
+                name: "a".into(),
+                uid: String::new(),
+            }),
+        }
+    }
+
+    #[test]
+    fn names_and_addresses_follow_from_what_they_are_for() {
         let name = host_name(&target("c1"));
         assert_eq!(name, host_name(&target("c1")));
         assert_ne!(name, host_name(&target("c2")));
@@ -203,6 +203,36 @@ mod tests {
             ("fd00:10:244:1::1:2", "0a:06:00:01:00:02"),
         ] {
             assert_eq!(mac_of(address.parse().unwrap()).to_string(), mac);
+        }
+    }
+
+    #[test]
+    fn an_interface_belongs_to_the_container_that_its_alias_names() {
+        let link = |group, alias: Option<String>| Link {
+            index: LinkIndex(7),
+            name: host_name(&target("c1")),
+            mac: None,
+            mtu: 1500,
+            up: true,
+            carrier: true,
+            running: true,
+            group,
+            master: None,
+            lower: None,
+            alias,
+            detail: LinkDetail::Veth,
+            port: None,
+        };
+        let long = "c".repeat(300);
+        for (container, link, expected) in [
+            ("c1", link(LINK_GROUP, Some(alias(&target("c1")))), true),
+            ("c1", link(LINK_GROUP, None), true),
+            ("c1", link(LINK_GROUP, Some(alias(&target("c11")))), false),
+            ("c1", link(0, None), false),
+            (&long, link(LINK_GROUP, Some(alias(&target(&long)))), true),
+        ] {
+            let found = belongs_to(&link, &target(container));
+            assert_eq!(found, expected, "{container}: {link:?}");
         }
     }
 }

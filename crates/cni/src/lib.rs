@@ -1,4 +1,4 @@
-//! The CNI plugin `podway-cni`: a pod's interface on the node's bridge, with
+//! The CNI plugin `podway-cni`: a pod's interface, routed by its node, with
 //! addresses of the node's pod prefixes. Blocking, starts in milliseconds.
 //!
 //! The library holds the plugin itself, for tests, and what the agent shares
@@ -9,7 +9,6 @@
 
 mod add;
 pub mod agent_protocol;
-mod bridge;
 mod config;
 mod conflist;
 mod del;
@@ -21,9 +20,10 @@ mod plugin;
 mod result;
 mod version;
 
-pub use conflist::{BRIDGE, Conflist};
+pub use conflist::Conflist;
 pub use environment::Variables;
 pub use error::{EnvironmentError, Error};
+pub use interface::LINK_GROUP;
 pub use plugin::{Outcome, run};
 
 /// What the program is, for a person who calls it by hand.

@@ -12,9 +12,8 @@ use crate::config::Config;
 /// An interface that was made.
 #[derive(Debug)]
 pub(crate) struct Attached<'a> {
-    pub(crate) bridge: &'a str,
-    pub(crate) bridge_mac: Mac,
     pub(crate) host: String,
+    pub(crate) host_mac: Option<Mac>,
     pub(crate) ifname: &'a str,
     pub(crate) mac: Option<Mac>,
     pub(crate) namespace: &'a Path,
@@ -23,7 +22,7 @@ pub(crate) struct Attached<'a> {
 }
 
 /// Where the pod's own interface is in the list of interfaces.
-const POD: usize = 2;
+const POD: usize = 1;
 
 /// The result in the configuration's version.
 pub(crate) fn of(attached: &Attached<'_>, config: &Config) -> Value {
@@ -43,25 +42,18 @@ pub(crate) fn of(attached: &Attached<'_>, config: &Config) -> Value {
 }
 
 fn interfaces(attached: &Attached<'_>, config: &Config) -> Value {
-    let mut pod = json!({
-        "name": attached.ifname,
-        "sandbox": attached.namespace,
-    });
-    if let Some(mac) = attached.mac {
-        pod["mac"] = json!(mac.to_string());
-    }
-    let mut interfaces = [
-        json!({ "name": attached.bridge, "mac": attached.bridge_mac.to_string() }),
-        json!({ "name": attached.host }),
-        pod,
-    ];
-    // New in 1.1.0.
-    if config.version == "1.1.0" {
-        for interface in &mut interfaces {
+    let mut node = json!({ "name": attached.host });
+    let mut pod = json!({ "name": attached.ifname, "sandbox": attached.namespace });
+    for (interface, mac) in [(&mut node, attached.host_mac), (&mut pod, attached.mac)] {
+        if let Some(mac) = mac {
+            interface["mac"] = json!(mac.to_string());
+        }
+        // New in 1.1.0.
+        if config.version == "1.1.0" {
             interface["mtu"] = json!(config.mtu);
         }
     }
-    json!(interfaces)
+    json!([node, pod])
 }
 
 fn ip(address: IpAddr, gateway: IpAddr, version: &str) -> Value {

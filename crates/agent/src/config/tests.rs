@@ -71,8 +71,8 @@ fn values_are_checked() {
             "a:3:16: overlay.vni: 16777216 is out of range",
         ),
         (
-            "pods: {bridge: a-name-much-too-long}\n",
-            "is not an interface's name",
+            "pods: {bridge: podway0}\n",
+            "a:3:8: unknown field \"bridge\"",
         ),
         (
             "pods: {policyWaitSeconds: 0}\n",

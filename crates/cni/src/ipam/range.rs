@@ -8,7 +8,7 @@ const LARGEST: u128 = 4096;
 
 /// The addresses of a prefix that pods may have: not the network's own address
 /// (the overlay's, and IPv6's subnet-router anycast address), not the one after
-/// it (the bridge's), not IPv4's broadcast address.
+/// it (the gateway's), not IPv4's broadcast address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
     prefix: IpNet,
@@ -42,7 +42,7 @@ impl Range {
         self.prefix
     }
 
-    /// The bridge's address: the first of the prefix.
+    /// The address of the node's ends: the first of the prefix.
     pub(crate) fn gateway(&self) -> IpAddr {
         self.address(self.first - 1)
     }

@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use podway_kernel::netns::NetNs;
-use podway_kernel::route::{Neighbour, Route, Rtnetlink};
+use podway_kernel::route::{LinkChange, Neighbour, Route, Rtnetlink};
 use podway_kernel::sysctl;
 
 use crate::node::{Node, Pod};
 
 const PORT: u16 = 80;
-const LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 /// For connections that must not come about; a working one takes microseconds.
 const NEVER: Duration = Duration::from_millis(700);
 
 /// Listens in a namespace on every address and answers each connection with
 /// the address of the client.
-fn serve(namespace: &NetNs) {
+pub(crate) fn serve(namespace: &NetNs) {
     let listener = namespace
         .run(|| TcpListener::bind(("::", PORT)).unwrap())
         .unwrap();
@@ -31,7 +31,7 @@ fn serve(namespace: &NetNs) {
 }
 
 /// Connects from a namespace and returns what the server says.
-fn connect(from: &NetNs, to: IpAddr, limit: Duration) -> std::io::Result<String> {
+pub(crate) fn connect(from: &NetNs, to: IpAddr, limit: Duration) -> std::io::Result<String> {
     from.run(|| {
         let mut stream = TcpStream::connect_timeout(&SocketAddr::new(to, PORT), limit)?;
         stream.set_read_timeout(Some(limit))?;
@@ -42,7 +42,7 @@ fn connect(from: &NetNs, to: IpAddr, limit: Duration) -> std::io::Result<String>
     .unwrap()
 }
 
-fn attached(node: &Node, container: &str) -> (Pod, Vec<IpAddr>) {
+pub(crate) fn attached(node: &Node, container: &str) -> (Pod, Vec<IpAddr>) {
     let pod = node.pod(container);
     let addresses = node.add(&pod, &node.config()).addresses();
     (pod, addresses)
@@ -61,9 +61,10 @@ fn pods_talk_through_the_node_in_both_families_at_once() {
         let seen = seen.unwrap_or_else(|error| panic!("{from} -> {to}: {error}"));
         assert_eq!(seen, from.to_string(), "the source is the pod's address");
     }
-    for to in &addresses {
-        connect(&node.namespace, *to, LIMIT)
-            .unwrap_or_else(|error| panic!("node -> {to}: {error}"));
+    for (to, gateway) in addresses.iter().zip(["10.244.1.1", "fd00:10:244:1::1"]) {
+        let seen = connect(&node.namespace, *to, LIMIT);
+        let seen = seen.unwrap_or_else(|error| panic!("node -> {to}: {error}"));
+        assert_eq!(seen, gateway, "the node speaks as the pods' gateway");
     }
     serve(&node.namespace);
     for gateway in ["10.244.1.1", "fd00:10:244:1::1"] {
@@ -100,12 +101,16 @@ fn pods_cannot_pass_the_node_by() {
     let (server, addresses) = attached(&node, "server");
     serve(&server.namespace);
     let (client, _) = attached(&node, "client");
-    let mut inside = Rtnetlink::open_in(&client.namespace).unwrap();
-    let link = inside.link("eth0").unwrap().unwrap().index;
-    let mut theirs = Rtnetlink::open_in(&server.namespace).unwrap();
-    let mac = theirs.link("eth0").unwrap().unwrap().mac.unwrap();
     for address in addresses {
+        connect(&client.namespace, address, LIMIT).unwrap();
+        forward(&node, false);
+        let seen = connect(&client.namespace, address, NEVER);
+        assert!(seen.is_err(), "{address} without routing: {seen:?}");
         // A pod that sends to the other's Ethernet address on its own account.
+        let mut inside = Rtnetlink::open_in(&client.namespace).unwrap();
+        let link = inside.link("eth0").unwrap().unwrap().index;
+        let mut theirs = Rtnetlink::open_in(&server.namespace).unwrap();
+        let mac = theirs.link("eth0").unwrap().unwrap().mac.unwrap();
         let direct = Route::new(IpNet::from(address)).dev(link).scope_link();
         let neighbour = Neighbour { link, address, mac };
         inside.replace_neighbour(&neighbour).unwrap();
@@ -113,31 +118,96 @@ fn pods_cannot_pass_the_node_by() {
         let seen = connect(&client.namespace, address, NEVER);
         assert!(seen.is_err(), "{address} answered on layer 2: {seen:?}");
         inside.delete_route(&direct).unwrap();
+        forward(&node, true);
         connect(&client.namespace, address, LIMIT).unwrap();
     }
 }
 
+fn forward(node: &Node, on: bool) {
+    let value = if on { "1" } else { "0" };
+    let switch = || {
+        sysctl::write("net/ipv4/ip_forward", value).unwrap();
+        sysctl::write("net/ipv6/conf/all/forwarding", value).unwrap();
+    };
+    node.namespace.run(switch).unwrap();
+}
+
 #[test]
-fn the_node_sends_no_redirects_and_pods_take_none() {
+fn a_pod_whose_neighbour_table_is_emptied_asks_its_node() {
     let node = Node::new();
-    let (pod, _) = attached(&node, "c1");
-    let read = |keys: &[&str]| -> Vec<String> {
+    let (server, addresses) = attached(&node, "server");
+    serve(&server.namespace);
+    let (client, _) = attached(&node, "client");
+    let mut inside = Rtnetlink::open_in(&client.namespace).unwrap();
+    let link = inside.link("eth0").unwrap().unwrap().index;
+    for known in inside.neighbours(link).unwrap() {
+        assert!(inside.delete_neighbour(&known).unwrap());
+    }
+    for address in addresses {
+        connect(&client.namespace, address, LIMIT)
+            .unwrap_or_else(|error| panic!("{address}: {error}"));
+    }
+}
+
+/// As the plugin `tuning` does it behind ours.
+#[test]
+fn a_pod_that_gets_another_ethernet_address_is_found() {
+    let node = Node::new();
+    let (pod, addresses) = attached(&node, "c1");
+    let mut inside = Rtnetlink::open_in(&pod.namespace).unwrap();
+    let link = inside.link("eth0").unwrap().unwrap().index;
+    let mac = "02:00:00:00:00:01".parse().unwrap();
+    inside
+        .change_link(link, &LinkChange::new().mac(mac))
+        .unwrap();
+    serve(&pod.namespace);
+    for address in addresses {
+        connect(&node.namespace, address, LIMIT)
+            .unwrap_or_else(|error| panic!("{address}: {error}"));
+    }
+}
+
+#[test]
+fn reverse_path_filters_let_pods_through() {
+    for mode in ["0", "1", "2"] {
+        let node = Node::new();
+        let key = "net/ipv4/conf/all/rp_filter";
+        let write = || sysctl::write(key, mode).unwrap();
+        node.namespace.run(write).unwrap();
+        let (server, addresses) = attached(&node, "server");
+        serve(&server.namespace);
+        let (client, _) = attached(&node, "client");
+        for from in [&client.namespace, &node.namespace] {
+            connect(from, addresses[0], LIMIT).unwrap_or_else(|error| panic!("{mode}: {error}"));
+        }
+        let found = node.namespace.run(|| sysctl::read(key).unwrap()).unwrap();
+        assert_eq!(found, mode);
+    }
+}
+
+#[test]
+fn neither_end_takes_redirects_and_advertisements() {
+    let node = Node::new();
+    let pod = node.pod("c1");
+    let result = node.add(&pod, &node.config()).result();
+    let host = result["interfaces"][0]["name"].as_str().unwrap();
+    let read = |keys: &[String]| -> Vec<String> {
         keys.iter().map(|key| sysctl::read(key).unwrap()).collect()
     };
-    let on_node = [
-        "net/ipv4/conf/all/send_redirects",
-        "net/ipv4/conf/podway0/send_redirects",
-        "net/ipv6/conf/podway0/accept_ra",
-    ];
-    let in_pod = [
-        "net/ipv4/conf/all/accept_redirects",
-        "net/ipv4/conf/eth0/accept_redirects",
-        "net/ipv6/conf/eth0/accept_redirects",
-        "net/ipv6/conf/eth0/accept_ra",
-        "net/ipv6/conf/eth0/accept_dad",
-    ];
-    assert_eq!(node.namespace.run(|| read(&on_node)).unwrap(), ["0"; 3]);
-    assert_eq!(pod.namespace.run(|| read(&in_pod)).unwrap(), ["0"; 5]);
+    let on = |interface: &str| {
+        [
+            "ipv4/conf/NAME/accept_redirects",
+            "ipv6/conf/NAME/accept_redirects",
+            "ipv6/conf/NAME/accept_ra",
+            "ipv6/conf/NAME/accept_dad",
+        ]
+        .map(|key| format!("net/{}", key.replace("NAME", interface)))
+    };
+    let (ours, pods) = (on(host), on("eth0"));
+    assert_eq!(node.namespace.run(|| read(&ours)).unwrap(), ["0"; 4]);
+    assert_eq!(pod.namespace.run(|| read(&pods)).unwrap(), ["0"; 4]);
+    let all = ["net/ipv4/conf/all/accept_redirects".to_owned()];
+    assert_eq!(pod.namespace.run(|| read(&all)).unwrap(), ["0"]);
 }
 
 #[test]
@@ -182,6 +252,6 @@ fn fifty_at_once_all_work_and_all_go() {
             scope.spawn(|| node.del(pod, &config).silent());
         }
     });
-    assert_eq!(node.links(), ["lo", "podway0"]);
+    assert_eq!(node.links(), ["lo"]);
     assert_eq!(node.leased(), Vec::<String>::new());
 }

@@ -10,3 +10,4 @@ mod connectivity;
 mod failures;
 mod node;
 mod protocol;
+mod services;

@@ -64,7 +64,6 @@ impl Node {
             "cniVersion": "1.1.0",
             "name": "pods",
             "type": "podway-cni",
-            "bridge": "podway0",
             "mtu": 1450,
             "podCIDRs": ["10.244.1.0/24", "fd00:10:244:1::/64"],
             "dataDir": self.folder.join("state"),
@@ -119,7 +118,7 @@ impl Node {
         self.call(&variables, &config.to_string())
     }
 
-    /// The names of the node's interfaces.
+    /// The names of the node's interfaces, `lo` first.
     pub(crate) fn links(&self) -> Vec<String> {
         let mut socket = Rtnetlink::open_in(&self.namespace).unwrap();
         let links = socket.links().unwrap();

@@ -1,6 +1,6 @@
 //! What the specification says about calls, for every version spoken.
 
-use podway_kernel::route::{LinkDetail, Rtnetlink};
+use podway_kernel::route::{LinkDetail, RouteFilter, Rtnetlink};
 use serde_json::{Value, json};
 
 use crate::node::{Node, agent};
@@ -21,7 +21,7 @@ fn add_and_del_in_every_version() {
         assert_eq!(added.stderr, "", "{version}");
         assert_eq!(result["cniVersion"], version);
         assert_eq!(result["dns"]["nameservers"][0], "10.96.0.10");
-        let names = ["name", "sandbox", "mtu"].map(|key| result["interfaces"][2][key].clone());
+        let names = ["name", "sandbox", "mtu"].map(|key| result["interfaces"][1][key].clone());
         let mtu = if version == "1.1.0" {
             json!(1450)
         } else {
@@ -33,12 +33,13 @@ fn add_and_del_in_every_version() {
             [json!("eth0"), sandbox, mtu],
             "{version}: {result:#}"
         );
-        assert_eq!(result["interfaces"][0]["name"], "podway0");
+        assert_eq!(result["interfaces"][0].get("sandbox"), None, "{version}");
+        assert_eq!(result["interfaces"].as_array().map(Vec::len), Some(2));
         let old = version.starts_with("0.");
         for (i, family, gateway) in [(0, "4", "10.244.1.1"), (1, "6", "fd00:10:244:1::1")] {
             let ip = &result["ips"][i];
             assert_eq!(ip["gateway"], gateway, "{version}: {ip}");
-            assert_eq!(ip["interface"], 2, "{version}: {ip}");
+            assert_eq!(ip["interface"], 1, "{version}: {ip}");
             assert_eq!(
                 ip["version"].as_str(),
                 old.then_some(family),
@@ -52,35 +53,53 @@ fn add_and_del_in_every_version() {
         node.del(&pod, &config).silent();
         node.del(&pod, &config).silent();
     }
-    assert_eq!(node.links(), ["lo", "podway0"]);
+    assert_eq!(node.links(), ["lo"]);
     assert_eq!(node.leased(), Vec::<String>::new());
 }
 
 #[test]
-fn the_interface_is_an_isolated_port_and_says_whose_it_is() {
+fn the_nodes_end_is_the_gateway_and_says_whose_it_is() {
     let node = Node::new();
     let pod = node.pod("c1");
     let result = node.add(&pod, &node.config()).result();
-    let host = result["interfaces"][1]["name"].as_str().unwrap();
+    let host = result["interfaces"][0]["name"].as_str().unwrap();
     let mut socket = Rtnetlink::open_in(&node.namespace).unwrap();
     let link = socket.link(host).unwrap().expect(host);
-    assert_eq!(link.detail, LinkDetail::Veth);
-    assert_eq!((link.mtu, link.up), (1450, true));
-    assert_eq!(link.alias.as_deref(), Some("x/c1"));
-    let port = link.port.expect("a bridge port");
-    assert!(port.isolated && !port.hairpin, "{port:?}");
+    assert_eq!((&link.detail, link.master), (&LinkDetail::Veth, None));
+    assert_eq!((link.mtu, link.up, link.carrier), (1450, true, true));
+    assert_eq!(link.alias.as_deref(), Some("c1/eth0 x/c1"));
+    assert_eq!(link.group, podway_cni::LINK_GROUP);
+    let mut own = socket.addresses(Some(link.index)).unwrap();
+    own.retain(|address| !address.scope_link);
+    let own: Vec<String> = own.iter().map(|own| own.address.to_string()).collect();
+    assert_eq!(own, ["10.244.1.1/32", "fd00:10:244:1::1/128"]);
+    let ours = RouteFilter {
+        protocol: Some(112),
+        ..RouteFilter::default()
+    };
+    let routes = socket.routes(ours).unwrap();
+    let routes: Vec<String> = routes.iter().map(ToString::to_string).collect();
+    let expected = ["10.244.1.2/32", "fd00:10:244:1::2/128"];
+    assert_eq!(
+        routes,
+        expected.map(|to| format!("{to} dev {}", link.index.0))
+    );
 
-    assert_eq!(socket.addresses(Some(link.index)).unwrap(), []);
-
-    let bridge = socket.link("podway0").unwrap().unwrap();
-    assert_eq!(link.master, Some(bridge.index));
-    let mac = bridge.mac.unwrap().to_string();
-    assert_eq!(result["interfaces"][0]["mac"], mac.as_str());
     let mut inside = Rtnetlink::open_in(&pod.namespace).unwrap();
     let eth0 = inside.link("eth0").unwrap().unwrap();
-    let mac = eth0.mac.unwrap().to_string();
-    assert_eq!(result["interfaces"][2]["mac"], mac.as_str());
-    assert_eq!(mac, "0a:04:0a:f4:01:02");
+    let macs = [&link, &eth0].map(|link| link.mac.unwrap().to_string());
+    assert_eq!(macs, ["0a:04:0a:f4:01:01", "0a:04:0a:f4:01:02"]);
+    for (interface, mac) in macs.iter().enumerate() {
+        assert_eq!(result["interfaces"][interface]["mac"], mac.as_str());
+    }
+    let known = inside.neighbours(eth0.index).unwrap();
+    let known: Vec<(String, String)> = known
+        .iter()
+        .map(|known| (known.address.to_string(), known.mac.to_string()))
+        .collect();
+    let gateways = ["10.244.1.1", "fd00:10:244:1::1"];
+    let expected = gateways.map(|gateway| (gateway.to_owned(), macs[0].clone()));
+    assert_eq!(known, expected, "what the pod need not ask for");
 }
 
 #[test]
@@ -113,7 +132,7 @@ fn del_succeeds_whatever_is_missing() {
         ("CNI_IFNAME", "eth0"),
     ];
     node.call(&without_netns, &config.to_string()).silent();
-    assert_eq!(node.links(), ["lo", "podway0"]);
+    assert_eq!(node.links(), ["lo"]);
     assert_eq!(node.leased(), Vec::<String>::new());
 
     // The namespace is gone, and the interface with it.

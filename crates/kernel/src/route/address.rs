@@ -28,7 +28,8 @@ pub struct Address {
 impl Rtnetlink {
     /// Gives an interface an address, unless it has it already. An IPv6 address
     /// is usable at once: without duplicate address detection (IFA_F_NODAD),
-    /// because whoever calls this has made sure that it is unique.
+    /// because whoever calls this has made sure that it is unique. The network of
+    /// the address gets a route, unless it is the address alone (/32, /128).
     ///
     /// # Errors
     /// Kind `NotFound` where the interface is gone, `Denied` where IPv6 is
@@ -125,12 +126,13 @@ fn to_message(link: LinkIndex, address: IpNet) -> AddressMessage {
                 message.attributes.push(broadcast);
             }
         }
-        IpNet::V6(_) => {
+        IpNet::V6(net) => {
             message.header.family = AddressFamily::Inet6;
             message.header.flags = AddressHeaderFlags::Nodad;
-            message
-                .attributes
-                .push(AddressAttribute::Flags(AddressFlags::Nodad));
+            let mut flags = AddressFlags::Nodad;
+            // As in IPv4, where an address alone is no network to have a route to.
+            flags.set(AddressFlags::Noprefixroute, net.prefix_len() == 128);
+            message.attributes.push(AddressAttribute::Flags(flags));
         }
     }
     message

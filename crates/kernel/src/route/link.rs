@@ -39,6 +39,10 @@ pub struct Link {
     /// Whether it can carry packets (IFF_LOWER_UP); a veth can when its peer is
     /// up as well.
     pub carrier: bool,
+    /// Whether packets that are sent are not thrown away (IFF_RUNNING). Comes
+    /// after the carrier, by a kernel thread; since Linux 6.8 asking for the
+    /// link does that thread's work first.
+    pub running: bool,
     /// Its group (IFLA_GROUP), 0 by default.
     pub group: u32,
     /// The bridge that it is a port of.

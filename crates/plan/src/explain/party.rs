@@ -132,7 +132,7 @@ fn node_at(state: &ClusterState, address: IpAddr) -> Option<Arc<str>> {
     state.pods().find(is_hosted)?.node.clone()
 }
 
-/// The bridge's own address: the first of a pod prefix.
+/// The address of the pods' gateway: the first of a pod prefix.
 fn gateway(prefix: &IpNet) -> IpAddr {
     match prefix.network() {
         IpAddr::V4(network) => Ipv4Addr::from(u32::from(network).wrapping_add(1)).into(),

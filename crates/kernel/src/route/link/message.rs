@@ -135,6 +135,7 @@ impl Link {
             mtu: 0,
             up: message.header.flags.contains(LinkFlags::Up),
             carrier: message.header.flags.contains(LinkFlags::LowerUp),
+            running: message.header.flags.contains(LinkFlags::Running),
             group: 0,
             master: None,
             lower: None,

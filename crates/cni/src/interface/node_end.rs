@@ -1,0 +1,67 @@
+//! The node's end of a pod's interface: the pod's gateway, and the route to it.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use podway_kernel::route::{LinkChange, LinkIndex, Route, Rtnetlink};
+use podway_kernel::sysctl;
+
+use super::{PodInterface, alias, host_name};
+use crate::error::Error;
+
+/// RTPROT_* of the routes to pods, as of the overlay's: `ip route show proto 112`
+/// shows all that Podway made.
+const ROUTE_PROTOCOL: u8 = 112;
+
+impl PodInterface<'_> {
+    /// Sets the node's end up as the gateway of its pod. No neighbour entry is
+    /// made here: a plugin that is chained behind this one (tuning) may change
+    /// the pod's Ethernet address, so the kernel resolves it when it is needed.
+    pub(crate) fn connect(&self, socket: &mut Rtnetlink, end: LinkIndex) -> Result<(), Error> {
+        self.set_node_parameters()?;
+        let change = LinkChange::new().alias(alias(self.target)).up();
+        socket.change_link(end, &change)?;
+        for gateway in self.gateways {
+            socket.add_address(end, IpNet::from(*gateway))?;
+        }
+        for address in self.addresses {
+            // Its source is not named: it is the only address of its family on
+            // this interface, and some kernels take routes that name an address
+            // away when one of several interfaces with it goes.
+            let route = Route::new(IpNet::from(*address))
+                .dev(end)
+                .scope_link()
+                .protocol(ROUTE_PROTOCOL);
+            socket.add_route(&route)?;
+        }
+        Ok(())
+    }
+
+    fn set_node_parameters(&self) -> Result<(), Error> {
+        let name = host_name(self.target);
+        if self.gateways.iter().any(IpAddr::is_ipv4) {
+            // What comes for a pod comes in by other interfaces: forwarding on
+            // its own alone would not do.
+            sysctl::ensure("net/ipv4/ip_forward", "1")?;
+            for (parameter, value) in [("forwarding", "1"), ("accept_redirects", "0")] {
+                sysctl::ensure(&format!("net/ipv4/conf/{name}/{parameter}"), value)?;
+            }
+        }
+        if self.gateways.iter().any(IpAddr::is_ipv6) {
+            sysctl::ensure("net/ipv6/conf/all/forwarding", "1")?;
+            let ipv6 = [
+                ("disable_ipv6", "0"),
+                ("forwarding", "1"),
+                // Nobody else is on the link: no second of waiting.
+                ("accept_dad", "0"),
+                // A pod is no router, whatever it says.
+                ("accept_ra", "0"),
+                ("accept_redirects", "0"),
+            ];
+            for (parameter, value) in ipv6 {
+                sysctl::ensure(&format!("net/ipv6/conf/{name}/{parameter}"), value)?;
+            }
+        }
+        Ok(())
+    }
+}
