@@ -28,7 +28,9 @@ pub(crate) fn cleanup() -> anyhow::Result<ExitCode> {
 /// Logs of a daemon: to standard error, `info` unless `PODWAY_LOG` says
 /// otherwise (`PODWAY_LOG=podway_kernel=trace`).
 pub(crate) fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("PODWAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // kube logs an error for each refused connection; the watch says it once.
+    let filter = EnvFilter::try_from_env("PODWAY_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
