@@ -133,16 +133,19 @@ fn ensure_namespace(
         Err(error) => return Err(error.into()),
     };
     // Also where it was kept: whoever made it may have been killed here.
-    let parameters = || {
-        PARAMETERS
-            .iter()
-            .try_for_each(|(key, value)| sysctl::ensure(key, value).map(drop))
-    };
-    namespace.run(parameters)??;
+    namespace.run(set_parameters)??;
     let mut links = Rtnetlink::open_in(&namespace)?;
     if let Some(loopback) = links.link("lo")?.filter(|loopback| !loopback.up) {
         links.change_link(loopback.index, &LinkChange::new().up())?;
     }
     progress(Step::new(format!("namespace {name}"), outcome));
     Ok(namespace)
+}
+
+/// Sets the parameters of the calling thread's namespace.
+fn set_parameters() -> Result<(), sysctl::Error> {
+    for (key, value) in PARAMETERS {
+        sysctl::ensure(key, value)?;
+    }
+    Ok(())
 }

@@ -20,6 +20,7 @@ use crate::kubelet::etc;
 use crate::kubelet::host::Host;
 use crate::kubelet::record::{PodRecord, Sandbox};
 use crate::kubelet::run;
+use crate::kubelet::worker::chain;
 use crate::paths::PodPaths;
 use crate::process::Process;
 
@@ -170,7 +171,18 @@ pub(crate) async fn remove(host: &Host, record: &mut PodRecord) -> Result<(), Er
     };
     end_processes(host, &record.uid, sandbox.pause).await?;
     if let Some(attached) = &sandbox.attached {
-        cni::delete(attached, &host.plugin_folders()).await?;
+        let deleted = cni::delete(attached, &host.plugin_folders()).await;
+        match deleted {
+            // An ADD that failed has taken back what it did, or was told to: a
+            // plugin that is not there must not keep the pod for ever.
+            Err(error) if attached.result.is_none() => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "an attachment that never was is left"
+                );
+            }
+            deleted => deleted?,
+        }
     }
     netns::delete_at(paths.namespace())?;
     if let Some(pause) = sandbox.pause {
