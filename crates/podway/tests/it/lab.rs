@@ -40,8 +40,6 @@ fn two_labs_run_side_by_side() {
             "--nodes",
             "1",
             "--apply",
-            "../../examples/tour/only-the-cart.yaml",
-            "--apply",
             "../../examples/nodeport-service.yaml",
         ],
     ));

@@ -13,10 +13,10 @@ fn up_mends_what_was_killed() {
     let victims: [&[&str]; 5] = [
         &["lab control-plane"],
         &["agent", "/node1/"],
-        &["lab kubelet", "--node node2"],
+        &["lab kubelet", "--node=node2"],
         // The kubelet makes a new sandbox for a pod whose pause died.
         &["podway agent", "/node3/"],
-        &["lab kubelet", "--node node3"],
+        &["lab kubelet", "--node=node3"],
     ];
     for words in victims {
         kill_9(lab.process(words));
