@@ -22,7 +22,7 @@ use crate::{Error, LabName, marks};
 /// trying all others.
 pub fn down(name: &LabName, progress: &mut dyn FnMut(Step)) -> Result<usize, Error> {
     require_root("stop")?;
-    let lock = Lock::take(name)?;
+    let _lock = Lock::take(name)?;
     let mut removal = Removal {
         count: 0,
         failure: Ok(()),
@@ -49,9 +49,7 @@ pub fn down(name: &LabName, progress: &mut dyn FnMut(Step)) -> Result<usize, Err
         format!("folder {}", folder.display()),
         remove_folder(folder),
     );
-    removal.failure?;
-    lock.remove()?;
-    Ok(removal.count)
+    removal.failure.map(|()| removal.count)
 }
 
 /// What was removed so far, and the first failure.

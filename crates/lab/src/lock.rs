@@ -8,13 +8,15 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::files::make_folder;
-use crate::paths::LABS;
+use crate::paths::{LABS, LabPaths};
 use crate::{Error, LabName};
 
 /// The right to change a lab, until it is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     path: PathBuf,
+    /// The lab's folder.
+    lab: PathBuf,
     _file: Flock<File>,
 }
 
@@ -42,13 +44,23 @@ impl Lock {
             // this lock is on a file that nobody else will find.
             let ours = file.metadata().map_err(failed())?.ino();
             if fs::metadata(&path).is_ok_and(|found| found.ino() == ours) {
-                return Ok(Self { path, _file: file });
+                let lab = LabPaths::new(lab).root().to_owned();
+                return Ok(Self {
+                    path,
+                    lab,
+                    _file: file,
+                });
             }
         }
     }
+}
 
-    /// Removes the file with the lab, as long as the lock is held.
-    pub(crate) fn remove(self) -> Result<(), Error> {
-        fs::remove_file(&self.path).map_err(Error::io(format!("remove {}", self.path.display())))
+impl Drop for Lock {
+    /// The file goes with the lab, as long as the lock on it is held.
+    fn drop(&mut self) {
+        if !self.lab.exists() {
+            // Left over, it would be an empty file that the next `up` takes.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }

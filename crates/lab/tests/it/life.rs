@@ -1,5 +1,7 @@
 //! `up`, `down`, and both again.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use podway_lab::{Error, LabName, Outcome, Settings};
 
 use crate::fixture::{Lab, chain, host_network, program, require_root, traces};
@@ -115,6 +117,27 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
             "{what} left {status:#?}"
         );
     }
-    podway_lab::down(&name, &mut |_| {}).unwrap();
     assert_eq!(traces(&name), [].into(), "left over");
+}
+
+#[test]
+fn an_up_that_ends_anywhere_is_continued_or_removed() {
+    let whole = Lab::planned(1).start().len();
+    for end in 0..whole {
+        let lab = Lab::planned(1);
+        let mut steps = 0;
+        let interrupted = catch_unwind(AssertUnwindSafe(|| {
+            podway_lab::up(&lab.settings, &mut |_| {
+                assert!(steps < end, "interrupted as planned");
+                steps += 1;
+            })
+        }));
+        assert!(interrupted.is_err(), "step {end} of {whole} was the last");
+        if end % 2 == 0 {
+            lab.start();
+            assert_eq!(lab.status().nodes[0].ready, Some(true), "after step {end}");
+        }
+        lab.down();
+        assert_eq!(traces(lab.name()), [].into(), "left over after step {end}");
+    }
 }
