@@ -29,7 +29,7 @@ mod transaction;
 mod value;
 
 pub use chain::{BaseChain, Chain, ChainPolicy, ChainType, Hook};
-pub use dump::{ChainDump, RuleDump, SetDump, TableDump};
+pub use dump::{ChainDump, Count, RuleDump, SetDump, TableDump};
 pub use error::Error;
 pub use expression::Expressions;
 pub use fake::{FakeNft, Fault};
@@ -61,6 +61,13 @@ pub trait Nftables {
     /// # Errors
     /// Failures of the socket.
     fn dump(&mut self, table: &str) -> Result<Option<TableDump>, Error>;
+
+    /// What the elements of a set have counted that counts
+    /// ([`Set::counting`]), in no order.
+    ///
+    /// # Errors
+    /// Failures of the socket, or where there is no such set.
+    fn counts(&mut self, table: &str, set: &str) -> Result<Vec<Count>, Error>;
 
     /// What has been written since it was opened.
     fn written(&self) -> Written;

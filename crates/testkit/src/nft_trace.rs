@@ -306,10 +306,16 @@ impl<'r> Tracer<'r> {
                 ..state
             })],
             Statement::Reject(_) => vec![Step::Refuse(state)],
-            Statement::Counter => vec![Step::Next(state)],
+            // A limit is one that is not reached; a connection's first packet
+            // finds no mark, and nothing reads the one that it leaves.
+            Statement::Counter
+            | Statement::Limit { .. }
+            | Statement::Log { .. }
+            | Statement::CtMark(_) => vec![Step::Next(state)],
             Statement::Mark(change) => {
                 let mark = match change {
                     MarkChange::Or(bits) => state.mark | bits,
+                    MarkChange::And(bits) => state.mark & bits,
                     MarkChange::Xor(bits) => state.mark ^ bits,
                     MarkChange::Value(value) => *value,
                 };
@@ -354,14 +360,21 @@ impl<'r> Tracer<'r> {
                 priority: *priority,
                 ..state
             })],
-            PrioritySource::Map { key, map } => self.each_key(key, state, |state, key| {
-                let found = find(ruleset, &state, map, &key);
-                let Some(Found::Values(bytes)) = found else {
-                    return Step::Miss(state);
+            PrioritySource::Map { key, map } | PrioritySource::Ranges { key, map } => {
+                let encode = match source {
+                    PrioritySource::Ranges { .. } => Value::encode_ordered,
+                    _ => Value::encode,
                 };
-                let priority = word(&bytes);
-                Step::Next(State { priority, ..state })
-            }),
+                let keys = self.keys(&state, key, encode);
+                each(keys, state, |state, key| {
+                    let found = find(ruleset, &state, map, &key);
+                    let Some(Found::Values(bytes)) = found else {
+                        return Step::Miss(state);
+                    };
+                    let priority = word(&bytes);
+                    Step::Next(State { priority, ..state })
+                })
+            }
         }
     }
 
@@ -377,7 +390,8 @@ impl<'r> Tracer<'r> {
             return Vec::new();
         };
         self.each_key(key, state, |mut state, key| {
-            let data = self.keys(&state, data).pop().unwrap_or_default();
+            let data = self.keys(&state, data, Value::encode).pop();
+            let data = data.unwrap_or_default();
             let entry = (set.to_string(), key);
             match action {
                 // Data that is there stays.
@@ -399,14 +413,16 @@ impl<'r> Tracer<'r> {
         state: State,
         go: impl Fn(State, Vec<u8>) -> Step,
     ) -> Vec<Step> {
-        let keys = self.keys(&state, fields);
-        if keys.is_empty() {
-            return vec![Step::Miss(state)];
-        }
-        keys.into_iter().map(|key| go(state.clone(), key)).collect()
+        let keys = self.keys(&state, fields, Value::encode);
+        each(keys, state, go)
     }
 
-    fn keys(&self, state: &State, fields: &[Field]) -> Vec<Vec<u8>> {
+    fn keys(
+        &self,
+        state: &State,
+        fields: &[Field],
+        encode: fn(&Value, &mut Vec<u8>),
+    ) -> Vec<Vec<u8>> {
         let mut keys = vec![Vec::new()];
         for field in fields {
             let values = self.values(state, *field);
@@ -415,7 +431,7 @@ impl<'r> Tracer<'r> {
                 .flat_map(|key| {
                     values.iter().map(move |value| {
                         let mut key: Vec<u8> = key.clone();
-                        value.encode(&mut key);
+                        encode(value, &mut key);
                         if fields.len() > 1 {
                             key.resize(key.len().next_multiple_of(4), 0);
                         }
@@ -460,9 +476,14 @@ impl<'r> Tracer<'r> {
             Field::Priority => Value::Class(state.priority),
             Field::IifName => name(0),
             Field::OifName => name(1),
+            // Nobody's: a tracer's interfaces have names only.
+            Field::IifGroup => Value::InterfaceGroup(0),
+            // What comes in comes from where its answers go.
+            Field::FibSaddrIifOif => Value::Boolean(true),
             Field::CtState => Value::STATE_NEW,
             Field::CtStatus => Value::ConnectionStatus(if state.translated { 32 } else { 0 }),
             Field::CtDirection => Value::ORIGINAL,
+            Field::CtMark => Value::Mark(0),
             Field::FibSaddrType => address_type(source.ip()),
             Field::FibDaddrType => address_type(destination.ip()),
             Field::NumgenRandom { modulus, offset } => {
@@ -470,6 +491,14 @@ impl<'r> Tracer<'r> {
             }
         }]
     }
+}
+
+/// Goes on with every key; none is a miss.
+fn each(keys: Vec<Vec<u8>>, state: State, go: impl Fn(State, Vec<u8>) -> Step) -> Vec<Step> {
+    if keys.is_empty() {
+        return vec![Step::Miss(state)];
+    }
+    keys.into_iter().map(|key| go(state.clone(), key)).collect()
 }
 
 /// What a set holds for a key.

@@ -5,7 +5,7 @@ use super::error::Error;
 use super::expression::Expressions;
 use super::message::{
     ELEMENT_FLAG_INTERVAL_END, GET_CHAIN, GET_ELEMENT, GET_RULE, GET_SET, NEW_CHAIN, NEW_ELEMENT,
-    NEW_RULE, NEW_SET, NEW_TABLE, SUBSYSTEM, header,
+    NEW_RULE, NEW_SET, NEW_TABLE, SET_EXPRESSION, SUBSYSTEM, header,
 };
 use super::rule::Verdict;
 use super::set::{Data, Element, SetShape};
@@ -50,6 +50,17 @@ pub struct RuleDump {
     pub expressions: Expressions,
     /// Its comment; empty where it has none.
     pub comment: String,
+}
+
+/// What an element of a counting set has counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Count {
+    /// The element's key.
+    pub key: Box<[u8]>,
+    /// Packets that found it since it was added.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 impl SetDump {
@@ -188,6 +199,9 @@ fn read_sets(socket: &mut Socket, table: &str, dump: &mut TableDump) -> Result<(
                 9 => shape.size = attribute.find(1).map_or(0, |size| size.number()),
                 11 => shape.timeout_ms = attribute.long(),
                 13 => shape.userdata = attribute.value.to_vec(),
+                SET_EXPRESSION => {
+                    shape.counter = attribute.find(1).is_some_and(|n| n.text() == "counter");
+                }
                 _ => {}
             }
         }
@@ -218,6 +232,38 @@ fn read_elements(
         join_ends(elements.collect())
     } else {
         elements.map(|(element, _)| element).collect()
+    })
+}
+
+/// Reads what the elements of a set have counted.
+pub(super) fn read_counts(
+    socket: &mut Socket,
+    table: &str,
+    set: &str,
+) -> Result<Vec<Count>, Error> {
+    let messages = list(socket, GET_ELEMENT, |out| {
+        out.text(1, table).text(2, set);
+    })?;
+    let counts = messages
+        .iter()
+        .filter(|message| message.kind == kind(NEW_ELEMENT))
+        .flat_map(|message| body(message.body))
+        .filter(|attribute| attribute.kind == 3)
+        .flat_map(|list| list.nest())
+        .filter_map(|element| read_count(&element));
+    Ok(counts.collect())
+}
+
+/// `NFTA_SET_ELEM_EXPR` holds a name and the counter's own attributes.
+fn read_count(element: &Attribute<'_>) -> Option<Count> {
+    const KEY: u16 = 1;
+    const EXPRESSION: u16 = 7;
+    let counter = element.find(EXPRESSION)?.find(2)?;
+    let number = |kind| counter.find(kind).map_or(0, |number| number.long());
+    Some(Count {
+        key: value(&element.find(KEY)?),
+        packets: number(2),
+        bytes: number(1),
     })
 }
 

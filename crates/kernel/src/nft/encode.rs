@@ -91,7 +91,18 @@ impl Encoder {
             }),
             Statement::Reject(reject) => self.reject(*reject),
             Statement::Counter => self.out.push("counter", |_| {}),
-            Statement::Mark(change) => self.mark(*change),
+            Statement::Limit { rate, burst } => self.limit(*rate, *burst),
+            Statement::Log {
+                prefix,
+                group,
+                length,
+            } => self.out.push("log", |data| {
+                data.text(2, prefix)
+                    .bytes(1, &group.to_be_bytes())
+                    .number(3, *length);
+            }),
+            Statement::Mark(change) => self.mark(Field::Mark, *change),
+            Statement::CtMark(change) => self.mark(Field::CtMark, *change),
             Statement::Priority(source) => self.priority(source),
             Statement::Dynset { .. } => self.dynset(statement),
         }
@@ -128,6 +139,31 @@ impl Encoder {
         register
     }
 
+    /// Loads fields as a set of intervals compares them: numbers in network
+    /// order.
+    fn load_ordered_key(&mut self, key: &[Field]) {
+        const TO_NETWORK: u32 = 1;
+        const LENGTH: u32 = 4;
+        for field in key {
+            self.require(*field);
+        }
+        let mut register = Register::FIRST;
+        for field in key {
+            self.load(*field, register);
+            if field.kind().is_number() {
+                let number = register.number();
+                self.out.push("byteorder", |data| {
+                    data.number(1, number)
+                        .number(2, number)
+                        .number(3, TO_NETWORK)
+                        .number(4, LENGTH)
+                        .number(5, LENGTH);
+                });
+            }
+            register.0 += total_length(&[*field]).div_ceil(4);
+        }
+    }
+
     fn load(&mut self, field: Field, register: Register) {
         let target = register.number();
         match field.origin() {
@@ -147,6 +183,12 @@ impl Encoder {
                 const RESULT_ADDRESS_TYPE: u32 = 3;
                 data.number(1, target)
                     .number(2, RESULT_ADDRESS_TYPE)
+                    .number(3, flags);
+            }),
+            Origin::FibPresent(flags) => self.out.push("fib", |data| {
+                const RESULT_OUT_INTERFACE: u32 = 1;
+                data.number(1, target)
+                    .number(2, RESULT_OUT_INTERFACE)
                     .number(3, flags);
             }),
             Origin::Numgen { modulus, offset } => self.out.push("numgen", |data| {
@@ -286,19 +328,32 @@ impl Encoder {
         });
     }
 
-    fn mark(&mut self, change: MarkChange) {
-        match change {
-            MarkChange::Or(bits) => {
-                self.load(Field::Mark, Register::FIRST);
-                self.bitwise(&(!bits).to_ne_bytes(), &bits.to_ne_bytes());
+    /// The mark of the packet or of its connection.
+    fn mark(&mut self, mark: Field, change: MarkChange) {
+        let (mask, xor) = match change {
+            MarkChange::Or(bits) => (!bits, bits),
+            MarkChange::And(bits) => (bits, 0),
+            MarkChange::Xor(bits) => (u32::MAX, bits),
+            MarkChange::Value(value) => {
+                self.immediate(&value.to_ne_bytes());
+                return self.store(mark);
             }
-            MarkChange::Xor(bits) => {
-                self.load(Field::Mark, Register::FIRST);
-                self.bitwise(&u32::MAX.to_ne_bytes(), &bits.to_ne_bytes());
-            }
-            MarkChange::Value(value) => self.immediate(&value.to_ne_bytes()),
-        }
-        self.set_meta(Field::Mark);
+        };
+        self.load(mark, Register::FIRST);
+        self.bitwise(&mask.to_ne_bytes(), &xor.to_ne_bytes());
+        self.store(mark);
+    }
+
+    fn limit(&mut self, rate: u32, burst: u32) {
+        const SECOND: u64 = 1;
+        const PACKETS: u32 = 0;
+        self.out.push("limit", |data| {
+            data.long(1, rate.into())
+                .long(2, SECOND)
+                .number(3, burst)
+                .number(4, PACKETS)
+                .number(5, 0);
+        });
     }
 
     fn priority(&mut self, source: &PrioritySource) {
@@ -308,8 +363,12 @@ impl Encoder {
                 self.load_key(key, Register::FIRST);
                 self.lookup(map, Some(Register::FIRST.number()), Comparison::Is);
             }
+            PrioritySource::Ranges { key, map } => {
+                self.load_ordered_key(key);
+                self.lookup(map, Some(Register::FIRST.number()), Comparison::Is);
+            }
         }
-        self.set_meta(Field::Priority);
+        self.store(Field::Priority);
     }
 
     fn immediate(&mut self, value: &[u8]) {
@@ -320,13 +379,17 @@ impl Encoder {
         });
     }
 
-    fn set_meta(&mut self, field: Field) {
-        let Origin::Meta(key) = field.origin() else {
-            return;
-        };
-        self.out.push("meta", |data| {
-            data.number(2, key).number(3, Register::FIRST.number());
-        });
+    fn store(&mut self, field: Field) {
+        let source = Register::FIRST.number();
+        match field.origin() {
+            Origin::Meta(key) => self.out.push("meta", |data| {
+                data.number(2, key).number(3, source);
+            }),
+            Origin::Ct(key) => self.out.push("ct", |data| {
+                data.number(2, key).number(4, source);
+            }),
+            _ => {}
+        }
     }
 
     fn dynset(&mut self, statement: &Statement) {

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 
 use super::Nftables;
 use super::chain::Chain;
-use super::dump::{ChainDump, RuleDump, SetDump, TableDump};
+use super::dump::{ChainDump, Count, RuleDump, SetDump, TableDump};
 use super::error::Error;
 use super::rule::{Destination, PrioritySource, Rule, Statement, Verdict};
 use super::ruleset::Ruleset;
@@ -118,6 +118,20 @@ impl Nftables for FakeNft {
 
     fn dump(&mut self, table: &str) -> Result<Option<TableDump>, Error> {
         Ok(self.tables.get(table).map(Table::dump))
+    }
+
+    fn counts(&mut self, table: &str, set: &str) -> Result<Vec<Count>, Error> {
+        let held = self.tables.get(table);
+        let elements = held.and_then(|table| table.sets.get(set));
+        let keys = elements
+            .into_iter()
+            .flat_map(|(_, elements)| elements.keys());
+        Ok(keys
+            .map(|(key, _)| Count {
+                key: key.clone(),
+                ..Count::default()
+            })
+            .collect())
     }
 
     fn written(&self) -> Written {
@@ -306,7 +320,9 @@ fn set_of(statement: &Statement) -> Option<&str> {
             to: Destination::Map { map, .. },
             ..
         }
-        | Statement::Priority(PrioritySource::Map { map, .. }) => Some(map),
+        | Statement::Priority(
+            PrioritySource::Map { map, .. } | PrioritySource::Ranges { map, .. },
+        ) => Some(map),
         _ => None,
     }
 }

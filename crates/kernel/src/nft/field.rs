@@ -49,6 +49,10 @@ pub enum Type {
     AddressType,
     /// `icmpv6_type`.
     Icmp6Type,
+    /// `devgroup`: a group of interfaces.
+    InterfaceGroup,
+    /// `boolean`.
+    Boolean,
     /// A number without a name of its own, which `typeof` must explain.
     Index,
 }
@@ -82,16 +86,23 @@ pub enum Field {
     IifName,
     /// `oifname`.
     OifName,
+    /// `iifgroup`.
+    IifGroup,
     /// `ct state`.
     CtState,
     /// `ct status`.
     CtStatus,
     /// `ct direction`.
     CtDirection,
+    /// `ct mark`.
+    CtMark,
     /// `fib saddr type`.
     FibSaddrType,
     /// `fib daddr type`.
     FibDaddrType,
+    /// `fib saddr . iif oif`, asked with `exists` or `missing`: whether what is
+    /// sent to the source would leave where the packet came in.
+    FibSaddrIifOif,
     /// `numgen random mod N offset M`: a new number at each evaluation.
     NumgenRandom {
         /// How many numbers there are; not 0.
@@ -112,6 +123,8 @@ pub(super) enum Origin {
     Ct(u32),
     /// `NFTA_FIB_F_*`; the result is the address type.
     FibType(u32),
+    /// `NFTA_FIB_F_*`; the result is whether there is an interface.
+    FibPresent(u32),
     /// A random number.
     Numgen { modulus: u32, offset: u32 },
 }
@@ -129,6 +142,8 @@ impl Type {
             | Self::ConnectionState
             | Self::ConnectionStatus
             | Self::AddressType
+            | Self::InterfaceGroup
+            | Self::Boolean
             | Self::Index => 4,
             Self::Ipv6 | Self::InterfaceName => 16,
         }
@@ -149,7 +164,9 @@ impl Type {
             Self::Direction => 27,
             Self::ConnectionStatus => 28,
             Self::Icmp6Type => 29,
+            Self::InterfaceGroup => 36,
             Self::AddressType => 38,
+            Self::Boolean => 39,
             Self::InterfaceName => 41,
         }
     }
@@ -164,6 +181,8 @@ impl Type {
                 | Self::ConnectionState
                 | Self::ConnectionStatus
                 | Self::AddressType
+                | Self::InterfaceGroup
+                | Self::Boolean
                 | Self::Index
         )
     }
@@ -185,8 +204,17 @@ impl fmt::Display for Type {
             Self::Direction => "ct_dir",
             Self::AddressType => "fib_addrtype",
             Self::Icmp6Type => "icmpv6_type",
+            Self::InterfaceGroup => "devgroup",
+            Self::Boolean => "boolean",
             Self::Index => "integer",
         })
+    }
+}
+
+impl Type {
+    /// Whether it is a number in the machine's order: a name is its bytes.
+    pub(super) fn is_number(self) -> bool {
+        self.is_host_order() && self != Self::InterfaceName
     }
 }
 
@@ -207,13 +235,15 @@ impl Field {
             Self::Icmp6Type => Type::Icmp6Type,
             Self::L4Proto => Type::Protocol,
             Self::NfProto => Type::Family,
-            Self::Mark => Type::Mark,
+            Self::Mark | Self::CtMark => Type::Mark,
             Self::Priority => Type::Class,
+            Self::IifGroup => Type::InterfaceGroup,
             Self::IifName | Self::OifName => Type::InterfaceName,
             Self::CtState => Type::ConnectionState,
             Self::CtStatus => Type::ConnectionStatus,
             Self::CtDirection => Type::Direction,
             Self::FibSaddrType | Self::FibDaddrType => Type::AddressType,
+            Self::FibSaddrIifOif => Type::Boolean,
             Self::NumgenRandom { .. } => Type::Index,
         }
     }
@@ -244,11 +274,15 @@ impl Field {
             Self::OifName => return Origin::Meta(7),
             Self::NfProto => return Origin::Meta(15),
             Self::L4Proto => return Origin::Meta(16),
+            Self::IifGroup => return Origin::Meta(21),
             Self::CtState => return Origin::Ct(0),
             Self::CtDirection => return Origin::Ct(1),
             Self::CtStatus => return Origin::Ct(2),
+            Self::CtMark => return Origin::Ct(3),
             Self::FibSaddrType => return Origin::FibType(1),
             Self::FibDaddrType => return Origin::FibType(2),
+            // NFTA_FIB_F_SADDR, …_IIF, …_PRESENT.
+            Self::FibSaddrIifOif => return Origin::FibPresent(1 | 8 | 32),
             Self::NumgenRandom { modulus, offset } => return Origin::Numgen { modulus, offset },
         };
         Origin::Payload { base, offset }
@@ -271,11 +305,14 @@ impl fmt::Display for Field {
             Self::Priority => "meta priority",
             Self::IifName => "iifname",
             Self::OifName => "oifname",
+            Self::IifGroup => "iifgroup",
             Self::CtState => "ct state",
             Self::CtStatus => "ct status",
             Self::CtDirection => "ct direction",
+            Self::CtMark => "ct mark",
             Self::FibSaddrType => "fib saddr type",
             Self::FibDaddrType => "fib daddr type",
+            Self::FibSaddrIifOif => "fib saddr . iif oif",
             Self::NumgenRandom { modulus, offset } => {
                 write!(f, "numgen random mod {modulus}")?;
                 return match offset {

@@ -33,6 +33,8 @@ const FAMILY_INET: u8 = 1;
 /// message with a long list costs the kernel no more than many short ones.
 const ELEMENTS_PER_MESSAGE: usize = 60 * 1024;
 
+/// `NFTA_SET_EXPR`: what each element does to a packet that finds it.
+pub(super) const SET_EXPRESSION: u16 = 17;
 pub(super) const ELEMENT_FLAG_INTERVAL_END: u32 = 1;
 
 /// A transaction as bytes for one `sendmsg`.
@@ -241,6 +243,11 @@ fn put_set(out: &mut Attributes<'_>, set: &Set, id: u32) {
         out.long(11, shape.timeout_ms);
     }
     out.bytes(13, &shape.userdata);
+    if shape.counter {
+        out.nest(SET_EXPRESSION, |expression| {
+            expression.text(1, "counter").nest(2, |_| {});
+        });
+    }
 }
 
 /// One element; an interval of one field becomes its two ends, the second

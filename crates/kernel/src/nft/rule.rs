@@ -77,8 +77,27 @@ pub enum Statement {
     Reject(Reject),
     /// `counter`.
     Counter,
+    /// `limit rate 10/second burst 20 packets`: matches no more often.
+    Limit {
+        /// Packets a second.
+        rate: u32,
+        /// How many more at once.
+        burst: u32,
+    },
+    /// `log prefix "…" group 5 snaplen 64`: a copy of the packet's begin for
+    /// whoever listens to the group.
+    Log {
+        /// What the listener is told with it, at most 63 bytes.
+        prefix: Arc<str>,
+        /// The group of listeners.
+        group: u16,
+        /// How many bytes of the packet.
+        length: u32,
+    },
     /// `meta mark set meta mark | 0x4000`.
     Mark(MarkChange),
+    /// `ct mark set ct mark | 0x2000`.
+    CtMark(MarkChange),
     /// `meta priority set …`.
     Priority(PrioritySource),
     /// `update @set { key timeout 3h : data }`: the packet writes the set.
@@ -160,6 +179,8 @@ pub enum Reject {
 pub enum MarkChange {
     /// Sets these bits.
     Or(u32),
+    /// Keeps these bits only.
+    And(u32),
     /// Flips these bits.
     Xor(u32),
     /// Becomes this.
@@ -177,6 +198,13 @@ pub enum PrioritySource {
         /// The key, concatenated.
         key: Vec<Field>,
         /// A map to classes.
+        map: Arc<str>,
+    },
+    /// The same from a map of intervals.
+    Ranges {
+        /// The key, concatenated.
+        key: Vec<Field>,
+        /// A map of intervals to classes.
         map: Arc<str>,
     },
 }
@@ -321,6 +349,22 @@ impl Rule {
         self.with(Statement::Counter)
     }
 
+    /// `limit rate N/second burst M packets`.
+    #[must_use]
+    pub fn limit(self, rate: u32, burst: u32) -> Self {
+        self.with(Statement::Limit { rate, burst })
+    }
+
+    /// `log prefix "…" group N snaplen L`.
+    #[must_use]
+    pub fn log(self, prefix: &str, group: u16, length: u32) -> Self {
+        self.with(Statement::Log {
+            prefix: prefix.into(),
+            group,
+            length,
+        })
+    }
+
     /// `dnat FAMILY to key map @map`.
     #[must_use]
     pub fn dnat(self, family: Family, key: impl Into<Vec<Field>>, map: &str) -> Self {
@@ -370,6 +414,18 @@ impl Rule {
         self.with(Statement::Mark(MarkChange::Value(value)))
     }
 
+    /// `ct mark & mask != 0`.
+    #[must_use]
+    pub fn connection_marked(self, mask: u32) -> Self {
+        self.matches(Field::CtMark, Comparison::Is, Pattern::Bits(mask))
+    }
+
+    /// `ct mark set ct mark & ~bits`.
+    #[must_use]
+    pub fn connection_unmark(self, bits: u32) -> Self {
+        self.with(Statement::CtMark(MarkChange::And(!bits)))
+    }
+
     /// `meta priority set class`.
     #[must_use]
     pub fn priority(self, class: u32) -> Self {
@@ -380,6 +436,15 @@ impl Rule {
     #[must_use]
     pub fn priority_from(self, key: impl Into<Vec<Field>>, map: &str) -> Self {
         self.with(Statement::Priority(PrioritySource::Map {
+            key: key.into(),
+            map: map.into(),
+        }))
+    }
+
+    /// `meta priority set key map @map`, where the map has intervals.
+    #[must_use]
+    pub fn priority_from_ranges(self, key: impl Into<Vec<Field>>, map: &str) -> Self {
+        self.with(Statement::Priority(PrioritySource::Ranges {
             key: key.into(),
             map: map.into(),
         }))

@@ -46,10 +46,12 @@ pub struct SetFlags {
     pub dynamic: bool,
     /// Elements end by themselves.
     pub timeout: bool,
+    /// Each element counts the packets that find it.
+    pub counter: bool,
 }
 
 /// One element: key, and what it leads to.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Element {
     /// The key's bytes, each field padded to 4 where there are several; of an
     /// interval, the first key.
@@ -93,6 +95,7 @@ pub struct SetShape {
     pub(super) data_type: u32,
     pub(super) data_length: u32,
     pub(super) size: u32,
+    pub(super) counter: bool,
     pub(super) timeout_ms: u64,
     pub(super) userdata: Vec<u8>,
 }
@@ -159,6 +162,13 @@ impl Set {
         self
     }
 
+    /// Each element counts the packets that find it ([`super::Nftables::counts`]).
+    #[must_use]
+    pub const fn counting(mut self) -> Self {
+        self.flags.counter = true;
+        self
+    }
+
     /// Packets write it, up to `size` elements that end by themselves.
     #[must_use]
     pub const fn dynamic(mut self, size: u32) -> Self {
@@ -199,6 +209,7 @@ impl Set {
             data_type,
             data_length,
             size: self.size.unwrap_or(0),
+            counter: self.flags.counter,
             timeout_ms: self.timeout.map_or(0, milliseconds),
             userdata: set_userdata::encode(self),
         }
@@ -240,10 +251,10 @@ pub(super) fn total_length(fields: &[Field]) -> u32 {
     u32::try_from(total).expect("a key is at most 64 bytes")
 }
 
-fn join(values: &[Value]) -> Box<[u8]> {
+fn join(values: &[Value], encode: fn(&Value, &mut Vec<u8>)) -> Box<[u8]> {
     let mut bytes = Vec::with_capacity(32);
     for value in values {
-        value.encode(&mut bytes);
+        encode(value, &mut bytes);
         if values.len() > 1 {
             bytes.resize(bytes.len().next_multiple_of(4), 0);
         }
@@ -255,7 +266,7 @@ impl Data {
     /// Values, concatenated.
     #[must_use]
     pub fn values(values: &[Value]) -> Self {
-        Self::Values(join(values))
+        Self::Values(join(values, Value::encode))
     }
 }
 
@@ -264,11 +275,8 @@ impl Element {
     #[must_use]
     pub fn new(key: &[Value]) -> Self {
         Self {
-            key: join(key),
-            key_end: None,
-            data: None,
-            timeout: None,
-            comment: None,
+            key: join(key, Value::encode),
+            ..Self::default()
         }
     }
 
@@ -277,8 +285,9 @@ impl Element {
     pub fn interval(parts: &[Part]) -> Self {
         let (first, last): (Vec<Value>, Vec<Value>) = parts.iter().map(Part::ends).unzip();
         Self {
-            key_end: Some(join(&last)),
-            ..Self::new(&first)
+            key: join(&first, Value::encode_ordered),
+            key_end: Some(join(&last, Value::encode_ordered)),
+            ..Self::default()
         }
     }
 
@@ -321,9 +330,18 @@ struct Shown<'a> {
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let element = self.element;
-        write_values(f, &self.set.key, &element.key, element.key_end.as_deref())?;
+        let decode = if self.set.flags.interval {
+            Value::decode_ordered
+        } else {
+            Value::decode
+        };
+        let last = element.key_end.as_deref();
+        write_values(f, &self.set.key, (&element.key, last), decode)?;
         if let Some(timeout) = element.timeout {
             write!(f, " timeout {}", Span(timeout))?;
+        }
+        if self.set.flags.counter {
+            f.write_str(" counter")?;
         }
         if let Some(comment) = &element.comment {
             write!(f, " comment \"{comment}\"")?;
@@ -332,7 +350,7 @@ impl fmt::Display for Shown<'_> {
             (Some(Data::Verdict(verdict)), _) => write!(f, " : {verdict}"),
             (Some(Data::Values(bytes)), Some(MapData::Fields(fields))) => {
                 f.write_str(" : ")?;
-                write_values(f, fields, bytes, None)
+                write_values(f, fields, (bytes, None), Value::decode)
             }
             _ => Ok(()),
         }
@@ -342,8 +360,8 @@ impl fmt::Display for Shown<'_> {
 fn write_values(
     f: &mut fmt::Formatter<'_>,
     fields: &[Field],
-    first: &[u8],
-    last: Option<&[u8]>,
+    (first, last): (&[u8], Option<&[u8]>),
+    decode: fn(Type, &[u8]) -> Option<Value>,
 ) -> fmt::Result {
     let mut at = 0;
     for (index, field) in fields.iter().enumerate() {
@@ -351,7 +369,7 @@ fn write_values(
             f.write_str(" . ")?;
         }
         let kind = field.kind();
-        let value = |bytes: &[u8]| bytes.get(at..).and_then(|rest| Value::decode(kind, rest));
+        let value = |bytes: &[u8]| bytes.get(at..).and_then(|rest| decode(kind, rest));
         match (value(first), last.and_then(value)) {
             (Some(first), Some(last)) if first != last => write_interval(f, &first, &last)?,
             (Some(first), _) => first.fmt(f)?,
@@ -409,10 +427,13 @@ impl fmt::Display for Set {
         if !flags.is_empty() {
             writeln!(f, "\t\tflags {}", flags.join(","))?;
         }
-        match self.timeout {
-            Some(timeout) => writeln!(f, "\t\ttimeout {}", Span(timeout)),
-            None => Ok(()),
+        if let Some(timeout) = self.timeout {
+            writeln!(f, "\t\ttimeout {}", Span(timeout))?;
         }
+        if self.flags.counter {
+            writeln!(f, "\t\tcounter")?;
+        }
+        Ok(())
     }
 }
 

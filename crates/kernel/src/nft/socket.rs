@@ -1,7 +1,7 @@
 use nix::errno::Errno;
 
 use super::Nftables;
-use super::dump::{self, TableDump};
+use super::dump::{self, Count, TableDump};
 use super::error::Error;
 use super::message::{self, Batch};
 use super::transaction::{Transaction, Written};
@@ -115,6 +115,10 @@ impl Nftables for Nft {
 
     fn dump(&mut self, table: &str) -> Result<Option<TableDump>, Error> {
         dump::read(&mut self.socket, table)
+    }
+
+    fn counts(&mut self, table: &str, set: &str) -> Result<Vec<Count>, Error> {
+        dump::read_counts(&mut self.socket, table, set)
     }
 
     fn written(&self) -> Written {

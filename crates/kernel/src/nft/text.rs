@@ -109,17 +109,22 @@ impl Display for Statement {
             Self::Reject(Reject::TcpReset) => f.write_str("reject with tcp reset"),
             Self::Reject(Reject::PortUnreachable) => f.write_str("reject"),
             Self::Counter => f.write_str("counter"),
-            Self::Mark(MarkChange::Or(bits)) => {
-                write!(f, "meta mark set meta mark | 0x{bits:08x}")
+            Self::Limit { rate, burst } => {
+                write!(f, "limit rate {rate}/second burst {burst} packets")
             }
-            Self::Mark(MarkChange::Xor(bits)) => {
-                write!(f, "meta mark set meta mark ^ 0x{bits:08x}")
-            }
-            Self::Mark(MarkChange::Value(value)) => write!(f, "meta mark set 0x{value:08x}"),
+            Self::Log {
+                prefix,
+                group,
+                length,
+            } => write!(f, "log prefix \"{prefix}\" group {group} snaplen {length}"),
+            Self::Mark(change) => mark(f, "meta mark", *change),
+            Self::CtMark(change) => mark(f, "ct mark", *change),
             Self::Priority(PrioritySource::Value(class)) => {
                 write!(f, "meta priority set {}", Value::Class(*class))
             }
-            Self::Priority(PrioritySource::Map { key, map }) => {
+            Self::Priority(
+                PrioritySource::Map { key, map } | PrioritySource::Ranges { key, map },
+            ) => {
                 write!(f, "meta priority set {} map @{map}", Key(key))
             }
             Self::Dynset { .. } => self.write_dynset(f),
@@ -152,6 +157,16 @@ impl Statement {
             write!(f, " : {}", Key(data))?;
         }
         f.write_str(" }")
+    }
+}
+
+fn mark(f: &mut Formatter<'_>, mark: &str, change: MarkChange) -> fmt::Result {
+    write!(f, "{mark} set ")?;
+    match change {
+        MarkChange::Or(bits) => write!(f, "{mark} | 0x{bits:08x}"),
+        MarkChange::And(bits) => write!(f, "{mark} & 0x{bits:08x}"),
+        MarkChange::Xor(bits) => write!(f, "{mark} ^ 0x{bits:08x}"),
+        MarkChange::Value(value) => write!(f, "0x{value:08x}"),
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Value {
     Class(u32),
     /// An interface name, at most 15 bytes.
     InterfaceName(String),
+    /// Every interface name that begins so, at most 15 bytes. For matches only.
+    InterfacePrefix(String),
     /// An IP family.
     Family(Family),
     /// Bits of `ct state`: see [`Value::STATE_NEW`] and its like.
@@ -30,6 +32,10 @@ pub enum Value {
     AddressType(u32),
     /// An ICMPv6 type.
     Icmp6Type(u8),
+    /// A group of interfaces.
+    InterfaceGroup(u32),
+    /// Whether something is there: see [`Value::MISSING`].
+    Boolean(bool),
     /// A number.
     Index(u32),
 }
@@ -99,6 +105,8 @@ impl Value {
     pub const REPLY: Self = Self::Direction(1);
     /// `fib … type local`.
     pub const LOCAL: Self = Self::AddressType(2);
+    /// `fib … oif missing`.
+    pub const MISSING: Self = Self::Boolean(false);
 
     /// The type of the value.
     #[must_use]
@@ -110,13 +118,15 @@ impl Value {
             Self::Port(_) => Type::Port,
             Self::Mark(_) => Type::Mark,
             Self::Class(_) => Type::Class,
-            Self::InterfaceName(_) => Type::InterfaceName,
+            Self::InterfaceName(_) | Self::InterfacePrefix(_) => Type::InterfaceName,
             Self::Family(_) => Type::Family,
             Self::ConnectionState(_) => Type::ConnectionState,
             Self::ConnectionStatus(_) => Type::ConnectionStatus,
             Self::Direction(_) => Type::Direction,
             Self::AddressType(_) => Type::AddressType,
             Self::Icmp6Type(_) => Type::Icmp6Type,
+            Self::InterfaceGroup(_) => Type::InterfaceGroup,
+            Self::Boolean(_) => Type::Boolean,
             Self::Index(_) => Type::Index,
         }
     }
@@ -134,7 +144,9 @@ impl Value {
             | Self::ConnectionState(word)
             | Self::ConnectionStatus(word)
             | Self::AddressType(word)
+            | Self::InterfaceGroup(word)
             | Self::Index(word) => out.extend_from_slice(&word.to_ne_bytes()),
+            Self::Boolean(is) => out.extend_from_slice(&u32::from(*is).to_ne_bytes()),
             Self::InterfaceName(name) => {
                 // IFNAMSIZ: 16 bytes with the zero at the end.
                 let mut bytes = [0; 16];
@@ -142,7 +154,32 @@ impl Value {
                 bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
                 out.extend_from_slice(&bytes);
             }
+            // A comparison of fewer bytes, without the zero at the end.
+            Self::InterfacePrefix(prefix) => {
+                out.extend_from_slice(&prefix.as_bytes()[..prefix.len().min(15)]);
+            }
         }
+    }
+
+    /// As [`Value::encode`], but numbers in network order: a set of intervals
+    /// compares bytes from the first on, so there nft turns what is a number in
+    /// the machine's order.
+    pub fn encode_ordered(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.encode(out);
+        if self.kind().is_number() {
+            turn(&mut out[start..]);
+        }
+    }
+
+    /// Reads what [`Value::encode_ordered`] writes.
+    #[must_use]
+    pub fn decode_ordered(kind: Type, bytes: &[u8]) -> Option<Self> {
+        let mut bytes = bytes.get(..kind.length())?.to_vec();
+        if kind.is_number() {
+            turn(&mut bytes);
+        }
+        Self::decode(kind, &bytes)
     }
 
     /// Reads the bytes of a type; `None` where they are too few.
@@ -171,8 +208,17 @@ impl Value {
             Type::Direction => Self::Direction(bytes[0]),
             Type::AddressType => Self::AddressType(word()?),
             Type::Icmp6Type => Self::Icmp6Type(bytes[0]),
+            Type::InterfaceGroup => Self::InterfaceGroup(word()?),
+            Type::Boolean => Self::Boolean(word()? != 0),
             Type::Index => Self::Index(word()?),
         })
+    }
+}
+
+/// From the machine's order to the network's, or back.
+fn turn(bytes: &mut [u8]) {
+    if cfg!(target_endian = "little") {
+        bytes.reverse();
     }
 }
 
@@ -201,9 +247,12 @@ impl fmt::Display for Value {
             Self::Class(0) => return f.write_str("none"),
             Self::Class(class) => return write!(f, "{:x}:{:x}", class >> 16, class & 0xffff),
             Self::InterfaceName(name) => return write!(f, "\"{name}\""),
+            Self::InterfacePrefix(prefix) => return write!(f, "\"{prefix}*\""),
             Self::ConnectionState(state) => return bits(f, &STATES, *state),
             Self::ConnectionStatus(status) => return bits(f, &STATUSES, *status),
-            Self::Index(index) => return index.fmt(f),
+            Self::Index(index) | Self::InterfaceGroup(index) => return index.fmt(f),
+            Self::Boolean(true) => return f.write_str("exists"),
+            Self::Boolean(false) => return f.write_str("missing"),
             Self::Protocol(protocol) => (named(&PROTOCOLS, *protocol), u32::from(*protocol)),
             Self::Family(Family::Ip) => (Some("ipv4"), 2),
             Self::Family(Family::Ip6) => (Some("ipv6"), 10),

@@ -98,6 +98,8 @@ const CLIENT6: [Field; 4] = [
     Field::ThDport,
 ];
 
+const PORTS: [Field; 3] = [Field::Priority, Field::L4Proto, Field::ThDport];
+
 fn with<const N: usize>(key: [Field; N], last: Field) -> Vec<Field> {
     let mut fields = key.to_vec();
     fields.push(last);
@@ -197,6 +199,21 @@ fn sets() -> Vec<(Arc<Set>, Vec<Element>)> {
             Set::verdict_map("protocols", [Field::L4Proto]),
             vec![Element::new(&[TCP]).to(Data::Verdict(Verdict::Accept))],
         ),
+        (
+            Set::map("ports", PORTS, [Field::Priority]).interval(),
+            vec![
+                Element::interval(&[
+                    one(Value::Class(0x4000_0005)),
+                    one(TCP),
+                    Part::Range(Value::Port(80), Value::Port(90)),
+                ])
+                .to(Data::values(&[Value::Class(1)])),
+            ],
+        ),
+        (
+            Set::keys("counted4", [Field::IpSaddr]).counting(),
+            vec![Element::new(&[ip("10.0.0.1")])],
+        ),
         (short, vec![]),
     ];
     list.into_iter()
@@ -286,6 +303,15 @@ fn every_rule() -> Vec<Rule> {
             hour,
             [Field::Priority],
         ),
+        Rule::new().priority_from_ranges(PORTS, "ports"),
+        Rule::new().connection_marked(0x2000).accept(),
+        Rule::new().connection_unmark(0x2000).accept(),
+        Rule::new()
+            .is(Field::IifGroup, Value::InterfaceGroup(28791))
+            .is(Field::FibSaddrIifOif, Value::MISSING)
+            .drop(),
+        Rule::new().limit(10, 20).log("ingress", 5, 64),
+        Rule::new().lookup([Field::IpSaddr], "counted4").drop(),
         Rule::new().reject_tcp(),
         Rule::new().reject(),
     ]
