@@ -5,7 +5,7 @@ mod kubectl;
 
 use std::process::Command;
 
-use crate::harness::{Lab, PODWAY, both, podway, text};
+use crate::harness::{Lab, PODWAY, both, text};
 
 /// The demo's connections: pod to pod on one node and across nodes, cluster IP,
 /// hairpin, node port from outside, allowed and denied, in both families, each
@@ -28,34 +28,6 @@ fn the_tour_goes_as_explained_twice() {
         );
         assert_eq!(said.matches("  no IPv6").count(), 3, "{said}");
     }
-}
-
-#[test]
-fn two_labs_run_side_by_side() {
-    let (one, two) = (Lab::new("e2e-one"), Lab::new("e2e-two"));
-    text(&one.verb("up", &["--nodes", "1"]));
-    text(&two.verb(
-        "up",
-        &[
-            "--nodes",
-            "1",
-            "--apply",
-            "../../examples/nodeport-service.yaml",
-        ],
-    ));
-    assert_eq!(
-        text(&one.kubectl(&["get", "services", "-o", "name"])),
-        "service/kubernetes\n"
-    );
-    let services = text(&two.kubectl(&["get", "services", "-o", "name"]));
-    assert!(services.contains("service/nodeport-service"), "{services}");
-    // With two labs up, a command that is not told which must ask.
-    let status = podway(&["status"]);
-    assert_eq!(status.status.code(), Some(2), "{}", both(&status));
-    text(&one.verb("down", &[]));
-    assert_eq!(one.leftovers(), Vec::<String>::new());
-    let nodes = text(&two.kubectl(&["get", "nodes", "-o", "name"]));
-    assert_eq!(nodes, "node/node1\n");
 }
 
 #[test]

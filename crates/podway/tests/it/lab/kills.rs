@@ -30,22 +30,6 @@ fn up_mends_what_was_killed() {
     );
 }
 
-#[test]
-fn down_removes_what_is_left_after_everything_was_killed() {
-    let lab = Lab::new("e2e-crash");
-    text(&lab.verb("tour", &[]));
-    // The control plane and the kubelets first: nobody is left to tidy up.
-    let mut processes = lab.processes();
-    processes.sort_by_key(|(_, command)| !command.contains(" lab "));
-    for (pid, _) in processes {
-        // A process may have ended with its sandbox already.
-        let _ = Command::new("kill").args(["-9", &pid.to_string()]).output();
-    }
-    text(&lab.verb("down", &[]));
-    assert_eq!(lab.leftovers(), Vec::<String>::new());
-    text(&lab.verb("up", &["--nodes", "1"]));
-}
-
 /// A client in a pod that holds one connection open and can be asked whether it
 /// still works.
 struct Held {
