@@ -9,6 +9,8 @@ mod decode;
 mod json;
 mod rules;
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -19,7 +21,7 @@ pub(crate) use decode::{duplicate_texts, strict_text};
 pub(crate) use json::parse as parse_json;
 pub use rules::{Part, Rules};
 
-use crate::patch::schema::{self, Type};
+use crate::schema::{self, ObjectType};
 use crate::validate::Invalid;
 use rules::Erased;
 
@@ -45,8 +47,6 @@ pub struct Kind {
     /// Dotted paths that a field selector may name besides `metadata.name` and
     /// `metadata.namespace`.
     pub selectable_fields: &'static [&'static str],
-    /// Which lists a strategic merge patch merges.
-    pub(crate) merges: &'static Type,
     rules: Erased,
 }
 
@@ -122,8 +122,7 @@ pub static KINDS: &[Kind] = &[
     Kind::cluster::<Node>()
         .short(&["no"])
         .below(&[status("Node")])
-        .selectable(&["spec.unschedulable"])
-        .merging(&schema::NODE),
+        .selectable(&["spec.unschedulable"]),
     Kind::namespaced::<ConfigMap>().short(&["cm"]),
     Kind::namespaced::<Endpoints>().short(&["ep"]),
     Kind::namespaced::<Event>()
@@ -133,14 +132,12 @@ pub static KINDS: &[Kind] = &[
         .short(&["po"])
         .in_all()
         .below(POD_SUBRESOURCES)
-        .selectable(POD_FIELDS)
-        .merging(&schema::POD),
+        .selectable(POD_FIELDS),
     Kind::namespaced::<Service>()
         .short(&["svc"])
         .in_all()
         .below(&[status("Service")])
-        .selectable(&["spec.clusterIP", "spec.type"])
-        .merging(&schema::SERVICE),
+        .selectable(&["spec.clusterIP", "spec.type"]),
     Kind::namespaced::<EndpointSlice>(),
     Kind::namespaced::<NetworkPolicy>().short(&["netpol"]),
 ];
@@ -174,7 +171,6 @@ impl Kind {
             namespaced,
             subresources: &[],
             selectable_fields: &[],
-            merges: &schema::OBJECT,
             rules: Erased::of::<T>(),
         }
     }
@@ -199,11 +195,6 @@ impl Kind {
 
     const fn below(mut self, subresources: &'static [Subresource]) -> Self {
         self.subresources = subresources;
-        self
-    }
-
-    const fn merging(mut self, merges: &'static Type) -> Self {
-        self.merges = merges;
         self
     }
 
@@ -252,6 +243,15 @@ impl Kind {
     #[must_use]
     pub fn has_status(&self) -> bool {
         self.subresource("status").is_some()
+    }
+
+    /// The fields of its objects.
+    pub(crate) fn fields(&self) -> Option<Arc<ObjectType>> {
+        let group = match self.group {
+            "" => "core",
+            group => group.split('.').next().unwrap_or(group),
+        };
+        schema::builtin(&format!("{group}.{}", self.kind))
     }
 
     /// The subresource of that name.

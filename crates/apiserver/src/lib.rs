@@ -17,6 +17,7 @@ mod kubeconfig;
 pub mod patch;
 mod pki;
 mod rest;
+mod schema;
 pub mod selector;
 mod server;
 mod status;

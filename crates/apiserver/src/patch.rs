@@ -2,7 +2,6 @@
 //! strictly as a whole one.
 
 mod order;
-pub(crate) mod schema;
 mod strategic;
 
 use json_patch::PatchOperation;
@@ -90,7 +89,7 @@ pub fn apply(
         }
         PatchType::StrategicMerge => {
             require_object(&parsed.value)?;
-            strategic::merge(kind.merges, current, &parsed.value)?
+            strategic::merge(kind.fields().as_deref(), current, &parsed.value)?
         }
     };
     let mut decoded = kind

@@ -1,4 +1,4 @@
-//! Request bodies.
+//! Request bodies: JSON, YAML or protobuf.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -8,11 +8,20 @@ use hyper::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use super::query::FieldValidation;
-use crate::kinds::Kind;
+use crate::kinds::{Decoded, Kind};
+use crate::schema::protobuf::{Envelope, ProtobufError};
+use crate::schema::{self, ObjectType};
 use crate::status::Status;
 
 /// Kubernetes' own limit for a request.
 const LIMIT: usize = 3 * 1024 * 1024;
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Protobuf,
+}
 
 /// The Content-Type without parameters, empty if absent.
 pub(super) fn media_type(headers: &HeaderMap) -> &str {
@@ -36,32 +45,80 @@ pub(super) async fn read(body: Incoming) -> Result<Bytes, Status> {
     }
 }
 
-/// Refuses what is not JSON.
-pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Status> {
+fn format(headers: &HeaderMap) -> Result<Format, Status> {
     match media_type(headers) {
-        "" | "application/json" => Ok(()),
-        "application/vnd.kubernetes.protobuf" => Err(Status::unsupported_media_type(
-            "this server does not read protobuf bodies; use `kubectl create -f` or \
-             `kubectl apply -f` with a manifest, which send JSON",
-        )),
+        "" | "application/json" => Ok(Format::Json),
+        "application/vnd.kubernetes.protobuf" => Ok(Format::Protobuf),
         other => Err(Status::unsupported_media_type(format!(
             "the body of the request was in an unknown format ({other}) - accepted media types \
-             include: application/json"
+             include: application/json, application/vnd.kubernetes.protobuf"
         ))),
     }
 }
 
 /// A body as an object of `kind`, and what the client is to be warned about.
-pub(super) fn decode(
+pub(super) async fn object(
     kind: &Kind,
-    body: &[u8],
+    headers: &HeaderMap,
+    body: Incoming,
     validation: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
-    let decoded = kind.decode(body)?;
+    let format = format(headers)?;
+    let body = read(body).await?;
+    let decoded: Decoded = match format {
+        Format::Json => kind.decode(&body)?,
+        Format::Protobuf => {
+            let envelope = Envelope::open(&body).map_err(|error| undecodable(&error))?;
+            let fields = kind.fields().ok_or_else(|| no_protobuf(kind.kind))?;
+            // Another kind's message would only be misread: its name is refused.
+            let fields = if envelope.kind == kind.kind {
+                &*fields
+            } else {
+                &ObjectType::default()
+            };
+            let value = envelope.decode(fields);
+            kind.decode_value(value.map_err(|error| undecodable(&error))?)?
+        }
+    };
     if validation == FieldValidation::Strict && !decoded.strict.is_empty() {
         return Err(kind.strict_error(&decoded.strict).into());
     }
     Ok((decoded.object, warnings(decoded.strict, validation)))
+}
+
+/// A body of another type than the path's (options, bindings), as `name` in the
+/// table of types; `None` without a body.
+pub(super) async fn other(
+    name: &str,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Option<Value>, Status> {
+    let body = read(body).await?;
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let value = match format(headers)? {
+        Format::Json => serde_json::from_slice(&body)
+            .map_err(|error| Status::bad_request(format!("the body is not a {name}: {error}")))?,
+        Format::Protobuf => {
+            let envelope = Envelope::open(&body).map_err(|error| undecodable(&error))?;
+            let fields = schema::builtin(name).ok_or_else(|| no_protobuf(name))?;
+            envelope
+                .decode(&fields)
+                .map_err(|error| undecodable(&error))?
+        }
+    };
+    Ok(Some(value))
+}
+
+fn undecodable(error: &ProtobufError) -> Status {
+    Status::bad_request(format!("the protobuf body cannot be decoded: {error}"))
+}
+
+fn no_protobuf(kind: &str) -> Status {
+    Status::unsupported_media_type(format!(
+        "{kind} has no protobuf form: send application/json"
+    ))
 }
 
 /// What of `strict` the client wants to hear.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::body::{decode, media_type, read, require_json, warnings};
+use super::body::{self, media_type, warnings};
 use super::query::FieldValidation;
 use super::{Answer, Api, Call, accept, respond};
 use crate::kinds::Part;
@@ -31,8 +31,8 @@ impl Api {
         let form = accept::form(&call.parts.headers)?;
         let validation = call.query.field_validation()?;
         let dry_run = call.query.dry_run()?;
-        require_json(&call.parts.headers)?;
-        let (object, warnings) = decode(target.kind, &read(call.body).await?, validation)?;
+        let headers = &call.parts.headers;
+        let (object, warnings) = body::object(target.kind, headers, call.body, validation).await?;
         let kind = target.kind;
         let created = self.registry.create(target, object, dry_run).await?;
         let mut response = respond::object(201, kind, &created, form);
@@ -42,7 +42,6 @@ impl Api {
 
     pub(super) async fn update(&self, call: Call) -> Answer {
         let validation = call.query.field_validation()?;
-        require_json(&call.parts.headers)?;
         let part = call.part();
         let Call {
             path,
@@ -50,7 +49,8 @@ impl Api {
             parts,
             body,
         } = call;
-        let (object, heard) = decode(path.target.kind, &read(body).await?, validation)?;
+        let kind = path.target.kind;
+        let (object, heard) = body::object(kind, &parts.headers, body, validation).await?;
         let content = Content::Object(object);
         let change = Change {
             content,
@@ -78,7 +78,7 @@ impl Api {
             parts,
             body,
         } = call;
-        let content = Content::Patch(format, read(body).await?);
+        let content = Content::Patch(format, body::read(body).await?);
         let change = Change {
             content,
             part,
@@ -142,10 +142,9 @@ impl Api {
     }
 
     pub(super) async fn bind(&self, call: Call) -> Answer {
-        require_json(&call.parts.headers)?;
         let dry_run = call.query.dry_run()?;
-        let binding: Value = serde_json::from_slice(&read(call.body).await?)
-            .map_err(|error| Status::bad_request(format!("the body is not a Binding: {error}")))?;
+        let binding = body::other("core.Binding", &call.parts.headers, call.body).await?;
+        let binding = binding.unwrap_or_default();
         self.registry
             .bind(call.path.target, binding, dry_run)
             .await?;
@@ -165,15 +164,8 @@ struct Written {
 
 /// Options from the body (a `DeleteOptions`, often absent) and the query.
 async fn delete_options(call: Call) -> Result<(crate::rest::Target, DeleteOptions, bool), Status> {
-    let body = read(call.body).await?;
-    let options: Value = if body.is_empty() {
-        json!({})
-    } else {
-        require_json(&call.parts.headers)?;
-        serde_json::from_slice(&body).map_err(|error| {
-            Status::bad_request(format!("the body is not a DeleteOptions: {error}"))
-        })?
-    };
+    let options = body::other("meta.DeleteOptions", &call.parts.headers, call.body).await?;
+    let options = options.unwrap_or_default();
     let text = |pointer: &str| {
         options
             .pointer(pointer)

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::PatchError;
 use super::order;
-use super::schema::{Field, Type};
+use crate::schema::{Merge, ObjectType, Shape};
 
 /// `delete`, `replace` or `merge` for the object or the list it is in.
 const PATCH: &str = "$patch";
@@ -21,11 +21,15 @@ const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 type Object = Map<String, Value>;
 
 /// Applies `patch` to `current`, an object of this type.
-pub(super) fn merge(schema: &Type, current: &Value, patch: &Value) -> Result<Value, PatchError> {
+pub(super) fn merge(
+    schema: Option<&ObjectType>,
+    current: &Value,
+    patch: &Value,
+) -> Result<Value, PatchError> {
     let (Value::Object(current), Value::Object(patch)) = (current, patch) else {
         return Err(malformed("a strategic merge patch is a JSON object"));
     };
-    merge_object(Some(schema), current.clone(), patch.clone()).map(Value::Object)
+    merge_object(schema, current.clone(), patch.clone()).map(Value::Object)
 }
 
 fn malformed(text: impl Into<String>) -> PatchError {
@@ -33,7 +37,7 @@ fn malformed(text: impl Into<String>) -> PatchError {
 }
 
 fn merge_object(
-    schema: Option<&Type>,
+    schema: Option<&ObjectType>,
     mut current: Object,
     mut patch: Object,
 ) -> Result<Object, PatchError> {
@@ -73,22 +77,31 @@ fn merge_object(
 }
 
 /// One field that both sides have. `None` as its schema: nothing is known.
-fn merge_value(field: Option<Field>, old: Value, patch: Value) -> Result<Value, PatchError> {
-    match (field, old, patch) {
-        (field, Value::Object(old), Value::Object(patch)) => {
-            let schema = match field {
-                Some(Field::Object(schema)) => Some(schema),
-                _ => None,
-            };
-            merge_object(schema, old, patch).map(Value::Object)
+fn merge_value(shape: Option<&Shape>, old: Value, patch: Value) -> Result<Value, PatchError> {
+    match (old, patch) {
+        (Value::Object(old), Value::Object(patch)) => {
+            merge_object(fields(shape), old, patch).map(Value::Object)
         }
-        (Some(Field::List(key, schema)), Value::Array(old), Value::Array(patch)) => {
-            merge_list(key, schema, &old, patch).map(Value::Array)
-        }
-        (Some(Field::Set), Value::Array(old), Value::Array(patch)) => {
-            Ok(Value::Array(merge_set(&old, &patch)))
-        }
-        (_, _, patch) => Ok(clean(patch).unwrap_or(Value::Null)),
+        (Value::Array(old), Value::Array(patch)) => match shape {
+            Some(Shape::List {
+                of,
+                merge: Some(Merge::By(key)),
+                ..
+            }) => merge_list(key, fields(Some(of)), &old, patch).map(Value::Array),
+            Some(Shape::List {
+                merge: Some(Merge::Set),
+                ..
+            }) => Ok(Value::Array(merge_set(&old, &patch))),
+            _ => Ok(clean(Value::Array(patch)).unwrap_or(Value::Null)),
+        },
+        (_, patch) => Ok(clean(patch).unwrap_or(Value::Null)),
+    }
+}
+
+fn fields(shape: Option<&Shape>) -> Option<&ObjectType> {
+    match shape {
+        Some(Shape::Object { of, .. }) => Some(of),
+        _ => None,
     }
 }
 
@@ -104,7 +117,7 @@ fn merge_set(old: &[Value], patch: &[Value]) -> Vec<Value> {
 
 fn merge_list(
     key: &str,
-    schema: &Type,
+    schema: Option<&ObjectType>,
     old: &[Value],
     patch: Vec<Value>,
 ) -> Result<Vec<Value>, PatchError> {
@@ -140,7 +153,7 @@ fn merge_list(
         match merged.iter_mut().find(|old| old.get(key) == Some(&value)) {
             Some(old) => {
                 let current = old.as_object().cloned().unwrap_or_default();
-                *old = Value::Object(merge_object(Some(schema), current, change)?);
+                *old = Value::Object(merge_object(schema, current, change)?);
             }
             None => merged.extend(clean(Value::Object(change))),
         }
@@ -205,7 +218,7 @@ fn retain_keys(current: &mut Object, patch: &mut Object) -> Result<(), PatchErro
 /// Merges the list `field` of both sides and puts it into `order`; items that
 /// the order does not name stay where they are relative to the others.
 fn set_order(
-    schema: Option<&Type>,
+    schema: Option<&ObjectType>,
     current: &mut Object,
     patch: &mut Object,
     field: String,
@@ -214,7 +227,10 @@ fn set_order(
     let order = list_of(order)?;
     let schema = schema.and_then(|schema| schema.field(&field));
     let key = match schema {
-        Some(Field::List(key, _)) => Some(key),
+        Some(Shape::List {
+            merge: Some(Merge::By(key)),
+            ..
+        }) => Some(key.as_str()),
         _ => None,
     };
     let change = patch.remove(&field);

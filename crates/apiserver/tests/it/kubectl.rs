@@ -1,5 +1,6 @@
 //! What people do with kubectl, with each version that is installed.
 
+mod create;
 mod scenario;
 
 use std::io::Write;
@@ -73,6 +74,12 @@ impl Kubectl {
             "{program} {arguments:?}\n{out}{err}"
         );
         out
+    }
+
+    /// Runs it with `-o json`.
+    pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let text = self.run(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&text).unwrap()
     }
 
     /// Runs it, expects failure and returns what it complains about.
@@ -152,6 +159,27 @@ fn versions_beside(kubectl: &Path) -> Vec<PathBuf> {
 
 pub(crate) fn newest() -> PathBuf {
     installed().pop().unwrap()
+}
+
+/// Runs a test with every version, each in a namespace of its own (the second
+/// argument), all against one server.
+fn with_each_version(test: impl Fn(&Kubectl, &str)) {
+    let server = Server::start();
+    for program in installed() {
+        println!("with {}", program.display());
+        let name = program.file_name().unwrap().to_string_lossy();
+        let namespace = name.replace('.', "-");
+        let kubectl = Kubectl::new(&server, program);
+        kubectl.run(&["create", "namespace", &namespace]);
+        kubectl.run(&[
+            "config",
+            "set-context",
+            "--current",
+            "--namespace",
+            &namespace,
+        ]);
+        test(&kubectl, &namespace);
+    }
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn refusals_have_kubernetes_codes_and_reasons() {
 }
 
 #[test]
-fn protobuf_and_other_unread_bodies_are_named() {
+fn bodies_that_cannot_be_read_are_named() {
     with_server(|client| async move {
         let post = |kind: &'static str, body: &'static str| {
             let client = client.clone();
@@ -98,7 +98,7 @@ fn protobuf_and_other_unread_bodies_are_named() {
             }
         };
         let (code, status) = post("application/vnd.kubernetes.protobuf", "k8s\0").await;
-        assert_eq!(code, 415);
+        assert_eq!(code, 400);
         assert!(
             status["message"].as_str().unwrap().contains("protobuf"),
             "{status}"
