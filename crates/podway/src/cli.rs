@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
@@ -166,10 +167,10 @@ pub(crate) struct LabUpArgs {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) nodes: u8,
     /// How services are served
-    #[arg(long, default_value = "nftables")]
+    #[arg(long, default_value = "nftables", value_parser = proxy_modes())]
     pub(crate) proxy_mode: String,
     /// How pods of different nodes reach each other
-    #[arg(long, default_value = "vxlan")]
+    #[arg(long, default_value = "vxlan", value_parser = overlays())]
     pub(crate) overlay: String,
     /// Address families, the first is the primary one
     #[arg(long, value_delimiter = ',', default_value = "ipv4,ipv6")]
@@ -269,6 +270,18 @@ pub(crate) struct StateArgs {
     pub(crate) state: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
+}
+
+/// The values of `--proxy-mode`: the backends that there are.
+fn proxy_modes() -> PossibleValuesParser {
+    let backends = podway_dataplane::service::BACKENDS.iter();
+    PossibleValuesParser::new(backends.map(|b| PossibleValue::new(b.name).help(b.summary)))
+}
+
+/// The values of `--overlay`.
+fn overlays() -> PossibleValuesParser {
+    let backends = podway_dataplane::overlay::BACKENDS.iter();
+    PossibleValuesParser::new(backends.map(|b| PossibleValue::new(b.name).help(b.summary)))
 }
 
 fn port_range(text: &str) -> Result<(u16, u16), String> {
