@@ -22,6 +22,10 @@ use crate::{Error, LabName, Settings, Status, roles, underlay};
 pub(crate) use nodes::ensure_node;
 pub(crate) use ready::{is_ready, wait as wait_until_ready};
 
+/// What a lab has besides what every cluster has: the namespace that MetalLB's
+/// configurations name, so that a user's own can be applied as it is.
+const OBJECTS: &str = "{apiVersion: v1, kind: Namespace, metadata: {name: metallb-system}}";
+
 /// Starts the lab, or repairs what is missing of a running one and leaves the
 /// rest alone. Returns once every node is ready and the manifests are applied.
 ///
@@ -32,7 +36,8 @@ pub(crate) use ready::{is_ready, wait as wait_until_ready};
 /// removes it.
 pub fn up(settings: &Settings, progress: &mut dyn FnMut(Step)) -> Result<Status, Error> {
     require_root("start")?;
-    let documents = manifest::read(&settings.apply)?;
+    let mut documents = manifest::parse("the lab's own objects", OBJECTS)?;
+    documents.extend(manifest::read(&settings.apply)?);
     require_programs(&settings.program)?;
     let name = &settings.name;
     let lock = Lock::take(name)?;
