@@ -11,7 +11,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 use podway_kernel::{conntrack, ipset, iptables as xtables, nft};
-use podway_plan::service::{ServiceChange, ServiceTable};
+use podway_plan::service::{Interfaces, ServiceChange, ServiceTable};
 
 /// One way to serve services.
 pub trait ServiceBackend: Send {
@@ -50,6 +50,9 @@ pub trait ServiceBackend: Send {
 pub struct ServiceSettings {
     /// Sources in these prefixes are pods of this node (`spec.podCIDRs`).
     pub pod_prefixes: Vec<IpNet>,
+    /// Where there are some, what comes in by these is from a pod of this node,
+    /// and the prefixes are not asked.
+    pub pod_interfaces: Option<Interfaces>,
     /// Which of the node's addresses serve node ports; a family without a
     /// prefix: all of them, loopback excepted.
     pub node_port_prefixes: Vec<IpNet>,
@@ -124,6 +127,7 @@ impl Default for ServiceSettings {
     fn default() -> Self {
         Self {
             pod_prefixes: Vec::new(),
+            pod_interfaces: None,
             node_port_prefixes: Vec::new(),
             affinity_clients: 65_536,
         }

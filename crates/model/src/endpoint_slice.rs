@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::{IpFamily, ObjectName, Protocol};
 
@@ -20,6 +21,11 @@ pub struct EndpointSlice {
     pub ports: Vec<SlicePort>,
     /// The endpoints.
     pub endpoints: Vec<SliceEndpoint>,
+    /// Annotation [`WEIGHT`](crate::WEIGHT), for endpoints whose pod has none.
+    pub weight: Option<u8>,
+    /// Annotation `endpoints.kubernetes.io/last-change-trigger-time`: when the
+    /// Pod or Service changed that the slice was written for.
+    pub triggered: Option<SystemTime>,
 }
 
 /// A port of a slice.

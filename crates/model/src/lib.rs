@@ -19,7 +19,7 @@ pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
 pub use name::{ObjectName, ServicePortName};
 pub use network_policy::{NetworkPolicy, Peer, PolicyPort, PolicyRule, PortMatch};
 pub use node::{Namespace, Node};
-pub use pod::{ContainerPort, Pod};
+pub use pod::{ContainerPort, Pod, WEIGHT};
 pub use protocol::{IpFamily, Protocol};
 pub use selector::{Labels, Operator, Requirement, Selector};
 pub use service::{

@@ -23,6 +23,9 @@ pub struct Node {
     pub pod_prefixes: Vec<IpNet>,
     /// Condition Ready is True.
     pub ready: bool,
+    /// It is being deleted (`metadata.deletionTimestamp`), or about to be (taint
+    /// `ToBeDeletedByClusterAutoscaler`): load balancers should choose others.
+    pub leaving: bool,
 }
 
 impl Node {

@@ -3,6 +3,11 @@ use std::sync::Arc;
 
 use crate::{Labels, ObjectName, Protocol};
 
+/// The annotation of a Pod or an EndpointSlice that says how many connections
+/// its endpoints get in proportion to others: 0 to 100, where 100 is the weight
+/// of endpoints without it and 0 drains.
+pub const WEIGHT: &str = "podway.dev/weight";
+
 /// A Pod, as far as a node's network needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pod {
@@ -29,6 +34,8 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// Ports of containers and of restartable init containers.
     pub ports: Vec<ContainerPort>,
+    /// Annotation [`WEIGHT`], which goes before that of its EndpointSlices.
+    pub weight: Option<u8>,
 }
 
 impl Pod {

@@ -156,7 +156,8 @@ pub struct ClusterState {
     policies: BTreeMap<ObjectName, Arc<NetworkPolicy>>,
     slices_of_service: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
     pods_at_address: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
-    revision: u64,
+    /// By kind, in the order of [`ObjectKind::ALL`].
+    revisions: [u64; ObjectKind::ALL.len()],
 }
 
 impl ClusterState {
@@ -172,8 +173,16 @@ impl ClusterState {
 
     /// The highest `resourceVersion` of any object seen so far.
     #[must_use]
-    pub const fn revision(&self) -> u64 {
-        self.revision
+    pub fn revision(&self) -> u64 {
+        self.revisions.into_iter().max().unwrap_or(0)
+    }
+
+    /// The highest `resourceVersion` of an object of a kind seen so far. Each
+    /// kind has a watch of its own, so that only this says that an older object
+    /// of the same kind has been seen.
+    #[must_use]
+    pub const fn revision_of(&self, kind: ObjectKind) -> u64 {
+        self.revisions[kind as usize]
     }
 
     /// The Namespace of this name.
@@ -245,6 +254,16 @@ impl ClusterState {
         self.services.get(name)
     }
 
+    /// Every Service of a namespace, by name.
+    pub fn services_in(&self, namespace: &str) -> impl Iterator<Item = &Arc<Service>> {
+        let from = ObjectName::new(namespace, "");
+        let namespace = from.namespace.clone();
+        self.services
+            .range((Bound::Included(from), Bound::Unbounded))
+            .take_while(move |(name, _)| name.namespace == namespace)
+            .map(|(_, service)| service)
+    }
+
     /// Every Service, by name.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.values()
@@ -308,7 +327,8 @@ impl ClusterState {
     }
 
     fn upsert(&mut self, object: Object) -> Option<Update> {
-        self.revision = self.revision.max(object.revision());
+        let revision = &mut self.revisions[object.kind() as usize];
+        *revision = object.revision().max(*revision);
         let before = match object.clone() {
             Object::Namespace(o) => self
                 .namespaces

@@ -99,7 +99,6 @@ fn context(state: &ClusterState, node: &Arc<str>) -> NodeContext {
             [] => everything.to_vec(),
             prefixes => prefixes.to_vec(),
         },
-        masquerade_all: false,
-        node_port_prefixes: Vec::new(),
+        ..NodeContext::default()
     }
 }

@@ -12,11 +12,11 @@ mod selection;
 mod table;
 
 pub use change::{Delta, ServiceChange, apply, diff};
-pub use context::NodeContext;
+pub use context::{Interfaces, NodeContext};
 pub use decide::{Decision, Destination, DropReason, Outcome, Packet, RejectReason, decide};
-pub use plan::{ServicePlan, plan_service};
-pub use planner::{Conflict, ServicePlanner};
+pub use plan::{ServicePlan, WithoutLocal, plan_service};
+pub use planner::{Conflict, ServicePlanner, Totals};
 pub use table::{
-    Frontend, FrontendAddress, FrontendKind, Pool, PoolEndpoint, PoolId, Reach, Route,
+    Frontend, FrontendAddress, FrontendKind, HealthCheck, Pool, PoolEndpoint, PoolId, Reach, Route,
     ServiceTable, Source, Verdict,
 };

@@ -109,6 +109,7 @@ pub fn node(name: &str, addresses: &[&str], pod_prefixes: &[&str]) -> Node {
         addresses: ips(addresses),
         pod_prefixes: prefixes(pod_prefixes),
         ready: true,
+        leaving: false,
     }
 }
 
@@ -127,6 +128,7 @@ pub fn pod(pod_name: &str, node: &str, addresses: &[&str]) -> Pod {
         terminating: false,
         addresses: ips(addresses),
         ports: Vec::new(),
+        weight: None,
     }
 }
 
@@ -181,6 +183,8 @@ pub fn slice(
         family: family.unwrap_or(IpFamily::V4),
         ports: ports.to_vec(),
         endpoints: endpoints.to_vec(),
+        weight: None,
+        triggered: None,
     }
 }
 

@@ -6,8 +6,9 @@
 //! # comments and empty lines are free
 //! node node1 192.168.0.2 2001:db8::2 zone=a
 //! service ns1/svc1 ip=172.30.0.41 port=p80:80/tcp@3001 etp=local lb=1.2.3.4 ranges=203.0.113.0/25
-//! endpoint ns1/svc1:p80 10.180.0.1:80 node1 [unready] [not-serving] [terminating] [zones=a,b] [nodes=node1]
+//! endpoint ns1/svc1:p80 10.180.0.1:80 node1 [unready] [not-serving] [terminating] [zones=a,b] [nodes=node1] [weight=50]
 //! on plain node1 detector=10.0.0.0/8 [masquerade-all] [node-ports=192.168.0.0/24]
+//!    [localhost-node-ports] [service-prefixes=172.30.0.0/16]
 //! case what it is about
 //! flow pod 10.180.0.9 > 172.30.0.41:80 = 10.180.0.1:80
 //! flow@plain,other node 192.168.0.2 > 172.30.0.41:80/udp = REJECT
@@ -22,8 +23,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use podway_model::{
-    ClusterState, IpFamily, LoadBalancerAddress, Node, ObjectName, Protocol, Service, ServicePort,
-    ServiceType, SliceEndpoint, SlicePort, TrafficPolicy,
+    ClusterState, IpFamily, LoadBalancerAddress, Node, ObjectName, Pod, Protocol, Service,
+    ServicePort, ServiceType, SliceEndpoint, SlicePort, TrafficPolicy,
 };
 use podway_plan::service::{NodeContext, Outcome, Packet, Source};
 
@@ -111,6 +112,7 @@ struct Draft {
     title: String,
     nodes: Vec<Node>,
     services: Vec<Service>,
+    pods: Vec<Pod>,
     endpoints: BTreeMap<(ObjectName, SlicePortKey), Vec<SliceEndpoint>>,
     contexts: BTreeMap<String, NodeContext>,
     flows: Vec<Flow>,
@@ -153,6 +155,14 @@ impl Draft {
             terminating: has("terminating"),
             zone_hints: words.list("zones").map(str::to_owned).collect(),
             node_hints: words.list("nodes").map(str::to_owned).collect(),
+            pod: words.all("weight").next().map(|weight| {
+                let pod_name = format!("weighted/{}", address.ip());
+                self.pods.push(Pod {
+                    weight: Some(number(weight, words.place)),
+                    ..builders::pod(&pod_name, node, &[])
+                });
+                name(&pod_name)
+            }),
             ..builders::endpoint(&address.ip().to_string(), node)
         };
         self.endpoints
@@ -167,6 +177,9 @@ impl Draft {
             pod_prefixes: words.list("detector").map(prefix).collect(),
             masquerade_all: words.plain.contains(&"masquerade-all"),
             node_port_prefixes: words.list("node-ports").map(prefix).collect(),
+            localhost_node_ports: words.plain.contains(&"localhost-node-ports"),
+            service_prefixes: words.list("service-prefixes").map(prefix).collect(),
+            ..NodeContext::default()
         };
         self.contexts.insert(words.plain[0].to_owned(), context);
     }
@@ -213,8 +226,8 @@ impl Draft {
 
     fn is_of(&self, context: &NodeContext, address: IpAddr) -> bool {
         let node = self.nodes.iter().find(|node| node.name == context.node);
-        node.is_some_and(|node| node.addresses.contains(&address))
-            && context.serves_node_ports(address)
+        let is_own = |node: &Node| address.is_loopback() || node.addresses.contains(&address);
+        node.is_some_and(is_own) && context.serves_node_ports(address)
     }
 
     fn finish(self) -> Case {
@@ -233,8 +246,9 @@ impl Draft {
             });
         let nodes = self.nodes.iter().cloned().map(IntoObject::object);
         let services = self.services.iter().cloned().map(IntoObject::object);
+        let pods = self.pods.iter().cloned().map(IntoObject::object);
         Case {
-            state: builders::state(nodes.chain(services).chain(slices)),
+            state: builders::state(nodes.chain(services).chain(pods).chain(slices)),
             title: self.title,
             contexts: self.contexts,
             flows: self.flows,

@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use podway_model::{Object, ObjectName, ObjectRef, Protocol};
+use podway_model::{Object, ObjectName, ObjectRef, Protocol, WEIGHT};
 
 /// What is wrong with one field of one object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -100,6 +100,17 @@ impl Faults {
             );
         }
         protocol
+    }
+
+    /// Annotation [`WEIGHT`]. One that is no weight is none.
+    fn weight(&mut self, metadata: &ObjectMeta) -> Option<u8> {
+        let text = metadata.annotations.as_ref()?.get(WEIGHT)?;
+        let weight = text.parse().ok().filter(|weight| *weight <= 100);
+        if weight.is_none() {
+            let field = format!("metadata.annotations[{WEIGHT}]");
+            self.add(field, format!("{text:?} is not a weight: expected 0-100"));
+        }
+        weight
     }
 
     fn reading(self, object: Option<Object>) -> Reading {

@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use podway_dataplane::service::{BackendSpec, Error, ServiceBackend, ServiceSettings};
@@ -31,9 +30,9 @@ impl Services {
     ) -> Result<Self, Error> {
         let context = NodeContext {
             node,
-            pod_prefixes: Vec::new(),
             masquerade_all: config.masquerade_all,
             node_port_prefixes: config.node_port_addresses.clone(),
+            ..NodeContext::default()
         };
         Ok(Self {
             backend: (spec.open)(settings_of(&context))?,
@@ -117,17 +116,12 @@ impl Feature for Services {
     }
 
     fn describe(&self, report: &mut Report) {
-        let table = self.planner.table();
-        let served: BTreeSet<_> = table
-            .routes
-            .values()
-            .map(|route| &route.service.service)
-            .collect();
+        let totals = self.planner.totals();
         report.status.services = Some(ServicesStatus {
             mode: self.name.to_owned(),
-            services: served.len(),
-            frontends: table.routes.len(),
-            endpoints: table.pools.values().map(|pool| pool.endpoints.len()).sum(),
+            services: totals.services,
+            frontends: self.planner.table().routes.len(),
+            endpoints: totals.endpoints,
         });
     }
 }

@@ -13,6 +13,7 @@ fn pod(name: &str, address: &str, revision: u64) -> Object {
         terminating: false,
         addresses: vec![address.parse().expect("address")],
         ports: Vec::new(),
+        weight: None,
     }))
 }
 
@@ -41,6 +42,16 @@ fn a_list_deletes_what_it_does_not_hold() {
     assert!(state.pod_at("10.0.0.2".parse().expect("address")).is_none());
     let at = state.pod_at("10.0.0.3".parse().expect("address"));
     assert_eq!(at.map(|pod| &*pod.name.name), Some("b"));
+}
+
+#[test]
+fn each_kind_has_a_revision_of_its_own() {
+    let mut state = ClusterState::default();
+    state.apply(Change::Upsert(pod("a", "10.0.0.1", 7)));
+    state.apply(Change::Upsert(pod("b", "10.0.0.2", 5)));
+    assert_eq!(state.revision_of(ObjectKind::Pod), 7);
+    assert_eq!(state.revision_of(ObjectKind::Service), 0);
+    assert_eq!(state.revision(), 7);
 }
 
 #[test]

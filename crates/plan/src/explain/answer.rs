@@ -74,8 +74,8 @@ pub enum Verdict {
     Mixed,
     /// A service refuses it: no endpoint, or no such port.
     Reject,
-    /// A service drops it: source ranges, or a local policy without a local
-    /// endpoint.
+    /// Services drop it: source ranges, a local policy without a local endpoint,
+    /// or an address for cluster IPs that is no Service's.
     Drop,
     /// Nothing has that address.
     Unrouted,

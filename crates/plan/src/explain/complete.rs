@@ -67,6 +67,8 @@ fn derive_slices(state: &ClusterState, service: &Service) -> Vec<EndpointSlice> 
             family,
             ports: slice_ports(service, &numbers),
             endpoints,
+            weight: None,
+            triggered: None,
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::party::{find_node, find_service, object_name};
 use super::{ExplainError, Explainer};
-use crate::service::{FrontendKind, Reach, Route, ServicePlanner, Verdict};
+use crate::service::{FrontendKind, PoolEndpoint, Reach, Route, ServicePlanner, Verdict};
 
 /// A Service as one node has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,6 +64,10 @@ pub struct PoolEndpointView {
     pub pod: Option<String>,
     /// Whether it runs on the node.
     pub local: bool,
+    /// How many connections it gets, in proportion to the others; left out where
+    /// nobody said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u8>,
 }
 
 impl Explainer {
@@ -163,6 +167,8 @@ fn pools(planner: &ServicePlanner, service: &ObjectName) -> Vec<PoolView> {
                     address: *address,
                     pod: endpoint.pod.as_ref().map(ToString::to_string),
                     local: endpoint.local,
+                    weight: Some(endpoint.weight)
+                        .filter(|weight| *weight != PoolEndpoint::FULL_WEIGHT),
                 })
                 .collect(),
         })
@@ -236,7 +242,12 @@ impl fmt::Display for ServiceView {
             for endpoint in &pool.endpoints {
                 let pod = endpoint.pod.as_deref().unwrap_or("-");
                 let here = if endpoint.local { "  on this node" } else { "" };
-                writeln!(f, "  {}  {pod}{here}", endpoint.address)?;
+                write!(f, "  {}  {pod}{here}", endpoint.address)?;
+                match endpoint.weight {
+                    None => writeln!(f)?,
+                    Some(0) => writeln!(f, "  drains: weight 0")?,
+                    Some(weight) => writeln!(f, "  weight {weight}")?,
+                }
             }
         }
         Ok(())

@@ -2,7 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Frontend, Pool, PoolId, Route, ServiceTable};
+use ipnet::IpNet;
+
+use super::{Frontend, HealthCheck, Pool, PoolId, Route, ServiceTable};
 
 /// How one table becomes another: what a backend has to write, and no more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,6 +16,11 @@ pub struct ServiceChange {
     /// The cluster IPs that differ: true for a new one, false for one that is
     /// gone.
     pub cluster_ips: BTreeMap<IpAddr, bool>,
+    /// The service prefixes that differ: true for a new one, false for one that
+    /// is gone.
+    pub service_prefixes: BTreeMap<IpNet, bool>,
+    /// The health checks that differ.
+    pub health_checks: BTreeMap<u16, Delta<HealthCheck>>,
 }
 
 /// One value's transition. Never both `None`, never equal.
@@ -40,7 +47,11 @@ impl ServiceChange {
     /// Whether nothing differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.routes.is_empty() && self.pools.is_empty() && self.cluster_ips.is_empty()
+        self.routes.is_empty()
+            && self.pools.is_empty()
+            && self.cluster_ips.is_empty()
+            && self.service_prefixes.is_empty()
+            && self.health_checks.is_empty()
     }
 }
 
@@ -50,11 +61,9 @@ pub fn diff(before: &ServiceTable, after: &ServiceTable) -> ServiceChange {
     ServiceChange {
         routes: diff_maps(&before.routes, &after.routes),
         pools: diff_maps(&before.pools, &after.pools),
-        cluster_ips: before
-            .cluster_ips
-            .symmetric_difference(&after.cluster_ips)
-            .map(|address| (*address, after.cluster_ips.contains(address)))
-            .collect(),
+        cluster_ips: diff_sets(&before.cluster_ips, &after.cluster_ips),
+        service_prefixes: diff_sets(&before.service_prefixes, &after.service_prefixes),
+        health_checks: diff_maps(&before.health_checks, &after.health_checks),
     }
 }
 
@@ -63,11 +72,27 @@ pub fn diff(before: &ServiceTable, after: &ServiceTable) -> ServiceChange {
 pub fn apply(table: &mut ServiceTable, change: &ServiceChange) {
     apply_deltas(&mut table.routes, &change.routes);
     apply_deltas(&mut table.pools, &change.pools);
-    for (address, present) in &change.cluster_ips {
+    apply_deltas(&mut table.health_checks, &change.health_checks);
+    apply_presence(&mut table.cluster_ips, &change.cluster_ips);
+    apply_presence(&mut table.service_prefixes, &change.service_prefixes);
+}
+
+pub(super) fn diff_sets<K: Ord + Copy>(
+    before: &BTreeSet<K>,
+    after: &BTreeSet<K>,
+) -> BTreeMap<K, bool> {
+    before
+        .symmetric_difference(after)
+        .map(|key| (*key, after.contains(key)))
+        .collect()
+}
+
+fn apply_presence<K: Ord + Copy>(set: &mut BTreeSet<K>, changes: &BTreeMap<K, bool>) {
+    for (key, present) in changes {
         if *present {
-            table.cluster_ips.insert(*address);
+            set.insert(*key);
         } else {
-            table.cluster_ips.remove(address);
+            set.remove(key);
         }
     }
 }

@@ -2,7 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use podway_model::{IpFamily, Protocol};
 
-use super::{Frontend, FrontendAddress, PoolEndpoint, Route, ServiceTable, Source, Verdict};
+use super::{Frontend, FrontendAddress, Pool, PoolEndpoint, Route, ServiceTable, Source, Verdict};
 
 /// The first packet of a connection, as this node meets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,8 @@ pub struct Decision<'t> {
 pub enum Outcome<'t> {
     /// No service's business: it goes where it was sent.
     Pass,
-    /// It goes to one of these, never empty, each as likely as the others.
+    /// It goes to one of these, never empty, each as likely as its weight, which
+    /// is never 0, says.
     Forward(Vec<Destination<'t>>),
     /// It is refused.
     Reject(RejectReason),
@@ -69,6 +70,8 @@ pub enum DropReason {
     SourceRange,
     /// A local policy, and no endpoint on this node.
     NoLocalEndpoints,
+    /// An address for cluster IPs that is no Service's.
+    UnallocatedClusterIp,
 }
 
 /// Decides what the services of a node make of a packet. This is the whole
@@ -76,14 +79,9 @@ pub enum DropReason {
 #[must_use]
 pub fn decide<'t>(table: &'t ServiceTable, packet: &Packet) -> Decision<'t> {
     let Some((frontend, route)) = find_route(table, packet) else {
-        let wrong_port = table.cluster_ips.contains(&packet.destination.ip());
         return Decision {
             matched: None,
-            outcome: if wrong_port {
-                Outcome::Reject(RejectReason::WrongPort)
-            } else {
-                Outcome::Pass
-            },
+            outcome: without_route(table, packet.destination.ip()),
         };
     };
     let outcome = if route.admits(packet.source_address) {
@@ -115,14 +113,24 @@ fn find_route<'t>(table: &'t ServiceTable, packet: &Packet) -> Option<(Frontend,
         })
 }
 
+fn without_route(table: &ServiceTable, destination: IpAddr) -> Outcome<'_> {
+    let mut prefixes = table.service_prefixes.iter();
+    if table.cluster_ips.contains(&destination) {
+        Outcome::Reject(RejectReason::WrongPort)
+    } else if prefixes.any(|prefix| prefix.contains(&destination)) {
+        Outcome::Drop(DropReason::UnallocatedClusterIp)
+    } else {
+        Outcome::Pass
+    }
+}
+
 fn follow<'t>(table: &'t ServiceTable, verdict: &Verdict, source: IpAddr) -> Outcome<'t> {
     match verdict {
         Verdict::Forward { pool, masquerade } => {
-            let endpoints = table.pools.get(pool).map(|pool| &pool.endpoints);
+            let pool = table.pools.get(pool).map(|pool| &**pool);
             Outcome::Forward(
-                endpoints
-                    .into_iter()
-                    .flatten()
+                pool.into_iter()
+                    .flat_map(Pool::open)
                     .map(|(address, endpoint)| Destination {
                         address: *address,
                         endpoint,

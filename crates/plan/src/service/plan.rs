@@ -2,21 +2,21 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use podway_model::{
     ClusterState, EndpointSlice, IpFamily, Node, Service, ServicePort, ServicePortName,
-    ServiceType, TrafficPolicy,
+    ServiceType, SliceEndpoint, TrafficPolicy,
 };
 
 use super::context::of_family;
-use super::selection::{Place, Selection};
+use super::selection::{Candidate, Place, Selection};
 use super::{
-    Frontend, FrontendAddress, FrontendKind, NodeContext, Pool, PoolEndpoint, PoolId, Reach, Route,
-    Verdict,
+    Frontend, FrontendAddress, FrontendKind, HealthCheck, NodeContext, Pool, PoolEndpoint, PoolId,
+    Reach, Route, Verdict,
 };
 
 /// What one Service wants on a node, before other Services' claims on the same
@@ -32,6 +32,20 @@ pub struct ServicePlan {
     /// Whether the node's zone or addresses were asked for: if not, a change of
     /// them leaves the plan as it is.
     pub depends_on_node: bool,
+    /// Its health check node port, and what to answer there.
+    pub health_check: Option<(u16, Arc<HealthCheck>)>,
+    /// Its ports that a local policy leaves without endpoints on this node.
+    pub without_local: BTreeMap<IpFamily, WithoutLocal>,
+}
+
+/// Service ports that have endpoints, but none on this node, where a local
+/// policy wants them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WithoutLocal {
+    /// By `internalTrafficPolicy`.
+    pub internal: usize,
+    /// By `externalTrafficPolicy`.
+    pub external: usize,
 }
 
 /// Plans one Service for one node: everything that no other Service has a say
@@ -56,6 +70,7 @@ pub fn plan_service(state: &ClusterState, context: &NodeContext, service: &Servi
         plan.cluster_ips.insert(cluster_ip);
         for port in &service.ports {
             let planner = PortPlanner {
+                state,
                 context,
                 node,
                 service,
@@ -66,11 +81,54 @@ pub fn plan_service(state: &ClusterState, context: &NodeContext, service: &Servi
             planner.plan_into(cluster_ip, &mut plan);
         }
     }
+    plan.health_check = health_check(state, context, service, &slices, &plan.cluster_ips);
     plan
+}
+
+/// A load balancer asks for it only where sending to a node without an endpoint
+/// of its own would lose connections.
+fn health_check(
+    state: &ClusterState,
+    context: &NodeContext,
+    service: &Service,
+    slices: &[&EndpointSlice],
+    cluster_ips: &BTreeSet<IpAddr>,
+) -> Option<(u16, Arc<HealthCheck>)> {
+    let port = service.health_check_node_port?;
+    let is_asked = service.service_type == ServiceType::LoadBalancer
+        && service.external_policy == TrafficPolicy::Local;
+    if !is_asked {
+        return None;
+    }
+    let counted = |family| {
+        let slices = slices.iter().filter(|slice| slice.family == family);
+        let serving: BTreeSet<IpAddr> = slices
+            .flat_map(|slice| slice.endpoints.iter().map(|e| (e, slice.weight)))
+            .filter(|(e, _)| e.ready && e.node.as_ref() == Some(&context.node))
+            .filter(|(e, slice_weight)| weight(state, e, *slice_weight) > 0)
+            .map(|(e, _)| e.address)
+            .collect();
+        (family, serving.len())
+    };
+    let families = cluster_ips.iter().map(IpFamily::of);
+    let check = HealthCheck {
+        service: service.name.clone(),
+        local_endpoints: families.map(counted).collect(),
+    };
+    Some((port, Arc::new(check)))
+}
+
+/// What the pod says, or else the slice.
+fn weight(state: &ClusterState, endpoint: &SliceEndpoint, slice_weight: Option<u8>) -> u8 {
+    let pod = endpoint.pod.as_ref().and_then(|name| state.pod(name));
+    pod.and_then(|pod| pod.weight)
+        .or(slice_weight)
+        .unwrap_or(PoolEndpoint::FULL_WEIGHT)
 }
 
 /// One port of a Service, in one family.
 struct PortPlanner<'a> {
+    state: &'a ClusterState,
     context: &'a NodeContext,
     node: Option<&'a Node>,
     service: &'a Service,
@@ -99,6 +157,7 @@ impl PortPlanner<'_> {
         for address in addresses_of(&self.service.external_ips, self.family) {
             self.add(plan, address, FrontendKind::ExternalIp, self.external());
         }
+        self.note_without_local(plan);
         if let Some(port) = self.node_port() {
             let address = FrontendAddress::Node(self.family);
             let route = self.route(FrontendKind::NodePort, self.external());
@@ -147,18 +206,57 @@ impl PortPlanner<'_> {
             Reach::Cluster => &self.selection.cluster,
             Reach::Local => &self.selection.local,
         };
-        let endpoints = chosen.iter().map(|(address, endpoint)| {
-            let local = endpoint.node.as_ref() == Some(&self.context.node);
-            let pod = endpoint.pod.clone();
-            (*address, PoolEndpoint { pod, local })
-        });
+        let mut endpoints: BTreeMap<SocketAddr, PoolEndpoint> = chosen
+            .iter()
+            .map(|(address, candidate)| (*address, self.endpoint(*candidate)))
+            .collect();
+        // Draining is for the sake of the others. Where there are no others, an
+        // endpoint that drains is better than none, as one that terminates is.
+        if endpoints.values().all(|endpoint| endpoint.weight == 0) {
+            for endpoint in endpoints.values_mut() {
+                endpoint.weight = PoolEndpoint::FULL_WEIGHT;
+            }
+        }
         Pool {
-            endpoints: endpoints.collect(),
+            endpoints,
             affinity: self
                 .service
                 .affinity_seconds
                 .map(|seconds| Duration::from_secs(seconds.into())),
         }
+    }
+
+    fn endpoint(&self, candidate: Candidate<'_>) -> PoolEndpoint {
+        let Candidate {
+            endpoint,
+            slice_weight,
+        } = candidate;
+        PoolEndpoint {
+            pod: endpoint.pod.clone(),
+            local: endpoint.node.as_ref() == Some(&self.context.node),
+            weight: weight(self.state, endpoint, slice_weight),
+        }
+    }
+
+    fn note_without_local(&self, plan: &mut ServicePlan) {
+        if self.selection.cluster.is_empty() || !self.selection.local.is_empty() {
+            return;
+        }
+        let counts = plan.without_local.entry(self.family).or_default();
+        if self.service.internal_policy == TrafficPolicy::Local {
+            counts.internal += 1;
+        }
+        if self.service.external_policy == TrafficPolicy::Local && self.is_reached_from_outside() {
+            counts.external += 1;
+        }
+    }
+
+    fn is_reached_from_outside(&self) -> bool {
+        let by_type = matches!(
+            self.service.service_type,
+            ServiceType::NodePort | ServiceType::LoadBalancer
+        );
+        by_type || !self.service.external_ips.is_empty()
     }
 
     fn name(&self) -> ServicePortName {

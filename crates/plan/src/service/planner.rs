@@ -1,17 +1,21 @@
 //! Every Service's plan, kept up to date at a cost that follows the change.
 
+mod totals;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use podway_model::{ClusterState, Object, ObjectName, ServicePortName, Update};
+use ipnet::IpNet;
+use podway_model::{ClusterState, EndpointSlice, Object, ObjectName, Pod, ServicePortName, Update};
 
 use super::change::{self, Delta};
 use super::{
-    Frontend, NodeContext, Pool, PoolId, Route, ServiceChange, ServicePlan, ServiceTable,
-    plan_service,
+    Frontend, HealthCheck, NodeContext, Pool, PoolId, Route, ServiceChange, ServicePlan,
+    ServiceTable, plan_service,
 };
+pub use totals::Totals;
 
 /// Keeps a node's service table up to date. One changed EndpointSlice plans one
 /// Service again and touches that Service's part of the table only.
@@ -22,7 +26,10 @@ pub struct ServicePlanner {
     /// Who wants a frontend, in the order of their right to it.
     claims: BTreeMap<Frontend, BTreeSet<Claimant>>,
     cluster_ips: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
+    /// Who wants a health check node port.
+    health_claims: BTreeMap<u16, BTreeSet<Claimant>>,
     table: ServiceTable,
+    totals: Totals,
 }
 
 #[derive(Debug, Clone)]
@@ -60,8 +67,16 @@ impl ServicePlanner {
             plans: BTreeMap::new(),
             claims: BTreeMap::new(),
             cluster_ips: BTreeMap::new(),
+            health_claims: BTreeMap::new(),
             table: ServiceTable::default(),
+            totals: Totals::default(),
         }
+    }
+
+    /// How much the table holds.
+    #[must_use]
+    pub const fn totals(&self) -> &Totals {
+        &self.totals
     }
 
     /// The table as of the last update.
@@ -79,7 +94,7 @@ impl ServicePlanner {
     /// Takes in updates that `state.apply` returned, `state` being the state
     /// after all of them. Returns how the table changed.
     pub fn update(&mut self, state: &ClusterState, updates: &[Update]) -> ServiceChange {
-        let dirty = self.affected(updates);
+        let dirty = self.affected(state, updates);
         self.replan(state, dirty)
     }
 
@@ -126,9 +141,10 @@ impl ServicePlanner {
     }
 
     /// The Services that updates can have changed the plans of.
-    fn affected(&self, updates: &[Update]) -> BTreeSet<ObjectName> {
+    fn affected(&self, state: &ClusterState, updates: &[Update]) -> BTreeSet<ObjectName> {
         let mut dirty = BTreeSet::new();
         for update in updates {
+            dirty.extend(weighted(state, update));
             for object in [&update.before, &update.after].into_iter().flatten() {
                 match object {
                     Object::Service(service) => {
@@ -181,6 +197,7 @@ impl ServicePlanner {
             self.replace(name, plan, &mut touched);
         }
         let change = self.settle(touched);
+        self.totals.note(&change);
         change::apply(&mut self.table, &change);
         change
     }
@@ -196,6 +213,10 @@ impl ServicePlanner {
             for address in &old.plan.cluster_ips {
                 release(&mut self.cluster_ips, address, &name);
             }
+            if let Some((port, _)) = &old.plan.health_check {
+                release(&mut self.health_claims, port, &claimant);
+            }
+            self.totals.take_out(&old.plan);
             touched.note(&name, &old.plan);
         }
         if let Some(new) = plan {
@@ -208,6 +229,11 @@ impl ServicePlanner {
                 let owners = self.cluster_ips.entry(*address).or_default();
                 owners.insert(name.clone());
             }
+            if let Some((port, _)) = &new.plan.health_check {
+                let claimants = self.health_claims.entry(*port).or_default();
+                claimants.insert(claimant);
+            }
+            self.totals.take_in(&new.plan);
             touched.note(&name, &new.plan);
             self.plans.insert(name, new);
         }
@@ -243,11 +269,26 @@ impl ServicePlanner {
             let changed = present != self.table.cluster_ips.contains(&address);
             changed.then_some((address, present))
         });
+        let health_checks = touched.health_checks.into_iter().filter_map(|port| {
+            let before = self.table.health_checks.get(&port);
+            Some((port, Delta::between(before, self.asked(port))?))
+        });
+        let prefixes: Vec<IpNet> = self.context.service_prefixes.iter().copied().collect();
+        let prefixes = IpNet::aggregate(&prefixes).into_iter().collect();
         ServiceChange {
             pools: pools.collect(),
             cluster_ips: cluster_ips.collect(),
+            service_prefixes: change::diff_sets(&self.table.service_prefixes, &prefixes),
+            health_checks: health_checks.collect(),
             routes,
         }
+    }
+
+    /// What to answer at a health check node port.
+    fn asked(&self, port: u16) -> Option<&Arc<HealthCheck>> {
+        let holder = self.health_claims.get(&port)?.first()?;
+        let plan = &self.plans.get(&holder.service)?.plan;
+        plan.health_check.as_ref().map(|(_, check)| check)
     }
 
     /// The route of whoever has a frontend.
@@ -279,6 +320,7 @@ struct Touched {
     frontends: BTreeSet<Frontend>,
     pools: BTreeSet<PoolId>,
     cluster_ips: BTreeSet<IpAddr>,
+    health_checks: BTreeSet<u16>,
 }
 
 impl Touched {
@@ -287,6 +329,8 @@ impl Touched {
         self.frontends.extend(plan.routes.keys());
         self.pools.extend(plan.pools.keys().cloned());
         self.cluster_ips.extend(&plan.cluster_ips);
+        let check = plan.health_check.as_ref();
+        self.health_checks.extend(check.map(|(port, _)| *port));
     }
 }
 
@@ -297,6 +341,33 @@ impl Planned {
             service: service.clone(),
         }
     }
+}
+
+/// The Services that have to be planned again for what a pod now says of its
+/// weight. Few pods say anything, and slices of their own namespace name them.
+fn weighted<'a>(
+    state: &'a ClusterState,
+    update: &'a Update,
+) -> impl Iterator<Item = ObjectName> + 'a {
+    let pod = |object: &'a Option<Object>| match object {
+        Some(Object::Pod(pod)) => Some(pod),
+        _ => None,
+    };
+    let (before, after) = (pod(&update.before), pod(&update.after));
+    let weight = |pod: Option<&Arc<Pod>>| pod.and_then(|pod| pod.weight);
+    let changed = before
+        .or(after)
+        .filter(|_| weight(before) != weight(after))
+        .map(|pod| &pod.name);
+    changed.into_iter().flat_map(move |name| {
+        let names = move |slice: &Arc<EndpointSlice>| {
+            slice.endpoints.iter().any(|e| e.pod.as_ref() == Some(name))
+        };
+        state
+            .services_in(&name.namespace)
+            .filter(move |service| state.slices_of(&service.name).any(names))
+            .map(|service| service.name.clone())
+    })
 }
 
 fn release<K: Ord, V: Ord>(claims: &mut BTreeMap<K, BTreeSet<V>>, key: &K, claimant: &V) {

@@ -16,7 +16,14 @@ pub(super) struct Place<'a> {
 
 /// The endpoints of a service port in one family, by address. Where several
 /// slices hold one address, the healthiest entry counts.
-pub(super) type Candidates<'a> = BTreeMap<SocketAddr, &'a SliceEndpoint>;
+pub(super) type Candidates<'a> = BTreeMap<SocketAddr, Candidate<'a>>;
+
+/// An endpoint, and what the slice that it is in says of all its endpoints.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    pub(super) endpoint: &'a SliceEndpoint,
+    pub(super) slice_weight: Option<u8>,
+}
 
 /// Which endpoints a service port may use.
 #[derive(Debug)]
@@ -44,7 +51,9 @@ impl<'a> Selection<'a> {
         Self {
             cluster: ready_or_terminating(&candidates, |e| nearness.admits(e, place), |_| true),
             local: ready_or_terminating(&candidates, local, local),
-            has_zone_hints: candidates.values().any(|e| !e.zone_hints.is_empty()),
+            has_zone_hints: candidates
+                .values()
+                .any(|c| !c.endpoint.zone_hints.is_empty()),
         }
     }
 }
@@ -60,10 +69,14 @@ fn candidates<'a>(
         for number in slice.ports.iter().filter(of_port).map(|p| p.port) {
             let of_family = |e: &&'a SliceEndpoint| IpFamily::of(&e.address) == family;
             for endpoint in slice.endpoints.iter().filter(of_family) {
+                let candidate = Candidate {
+                    endpoint,
+                    slice_weight: slice.weight,
+                };
                 found
                     .entry(SocketAddr::new(endpoint.address, number))
-                    .and_modify(|known| *known = healthier(known, endpoint))
-                    .or_insert(endpoint);
+                    .and_modify(|known| *known = healthier(*known, candidate))
+                    .or_insert(candidate);
             }
         }
     }
@@ -72,8 +85,11 @@ fn candidates<'a>(
 
 /// While a pod moves from one slice to another, both may hold it for a moment:
 /// the entry that does not terminate is the newer one.
-fn healthier<'a>(one: &'a SliceEndpoint, other: &'a SliceEndpoint) -> &'a SliceEndpoint {
-    let health = |e: &SliceEndpoint| (!e.terminating, e.ready, e.serving);
+fn healthier<'a>(one: Candidate<'a>, other: Candidate<'a>) -> Candidate<'a> {
+    let health = |c: Candidate<'_>| {
+        let e = c.endpoint;
+        (!e.terminating, e.ready, e.serving)
+    };
     if health(other) > health(one) {
         other
     } else {
@@ -91,8 +107,8 @@ fn ready_or_terminating<'a>(
     let keep = |wanted: &dyn Fn(&SliceEndpoint) -> bool| -> Candidates<'a> {
         candidates
             .iter()
-            .filter(|(_, endpoint)| wanted(endpoint))
-            .map(|(address, endpoint)| (*address, *endpoint))
+            .filter(|(_, candidate)| wanted(candidate.endpoint))
+            .map(|(address, candidate)| (*address, *candidate))
             .collect()
     };
     let healthy = keep(&|e| e.ready && ready(e));
@@ -116,7 +132,8 @@ enum Nearness {
 impl Nearness {
     fn of(candidates: &Candidates<'_>, place: Place<'_>) -> Self {
         let applies = |nearness: Self| {
-            let mut ready = candidates.values().filter(|e| e.ready).peekable();
+            let endpoints = candidates.values().map(|candidate| candidate.endpoint);
+            let mut ready = endpoints.filter(|e| e.ready).peekable();
             ready.peek().is_some()
                 && ready.clone().all(|e| nearness.has_hint(e))
                 && ready.any(|e| nearness.admits(e, place))

@@ -19,6 +19,23 @@ pub struct ServiceTable {
     /// Every cluster IP. A connection to one of these that no route takes (a
     /// wrong port) is rejected: nothing else can answer at that address.
     pub cluster_ips: BTreeSet<IpAddr>,
+    /// What cluster IPs are allocated from, none of them inside another. A
+    /// connection to an address of these that is no cluster IP is dropped.
+    pub service_prefixes: BTreeSet<IpNet>,
+    /// What to answer load balancers that ask whether the node has endpoints
+    /// of a Service, by `spec.healthCheckNodePort`.
+    pub health_checks: BTreeMap<u16, Arc<HealthCheck>>,
+}
+
+/// The answer of a health check node port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The Service.
+    pub service: ObjectName,
+    /// How many addresses of this node serve it, for each of its families:
+    /// those that are ready. Endpoints that terminate or drain (weight 0) do
+    /// not count, although they may still be served.
+    pub local_endpoints: BTreeMap<IpFamily, usize>,
 }
 
 /// What a client addresses.
@@ -138,6 +155,55 @@ pub struct PoolEndpoint {
     pub pod: Option<ObjectName>,
     /// Whether it runs on this node.
     pub local: bool,
+    /// How many connections it gets, in proportion to the others of the pool: 0
+    /// to 100. None where it drains; some endpoint of a pool never does.
+    pub weight: u8,
+}
+
+impl PoolEndpoint {
+    /// The weight of an endpoint that nobody gave one.
+    pub const FULL_WEIGHT: u8 = 100;
+}
+
+impl Pool {
+    /// The endpoints that get new connections.
+    pub fn open(&self) -> impl Iterator<Item = (&SocketAddr, &PoolEndpoint)> {
+        self.endpoints
+            .iter()
+            .filter(|(_, endpoint)| endpoint.weight > 0)
+    }
+
+    /// How many slots each of the open endpoints has of as few as express their
+    /// weights, so that a slot taken by chance is each one's in proportion.
+    /// Where all weigh the same, one each. At most `most` slots: of more
+    /// endpoints than that, the first ones; finer weights are rounded, but
+    /// never to none.
+    #[must_use]
+    pub fn slots(&self, most: usize) -> Vec<(SocketAddr, usize)> {
+        let open: Vec<_> = self.open().take(most).collect();
+        let weights = open
+            .iter()
+            .map(|(_, endpoint)| usize::from(endpoint.weight));
+        let divisor = weights.clone().fold(0, greatest_common_divisor).max(1);
+        let total: usize = weights.clone().sum();
+        let share = |weight: usize| {
+            if total / divisor <= most {
+                weight / divisor
+            } else {
+                1 + weight * (most - open.len()) / total
+            }
+        };
+        let addresses = open.iter().map(|(address, _)| **address);
+        addresses.zip(weights.map(share)).collect()
+    }
+}
+
+const fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 {
+        a
+    } else {
+        greatest_common_divisor(b, a % b)
+    }
 }
 
 impl Route {

@@ -30,6 +30,9 @@ scenarios! {
     topology_hints: "topology.txt",
     no_endpoints: "no_endpoints.txt",
     contested_frontends: "conflicts.txt",
+    endpoint_weights: "weights.txt",
+    unallocated_cluster_ips: "unallocated.txt",
+    node_ports_at_loopback: "localhost.txt",
 }
 
 fn judge(file: &str, text: &str) {

@@ -1,12 +1,12 @@
 //! What must hold of the service planner for any sequence of changes.
 
 use podway_model::{
-    Change, ClusterState, LoadBalancerAddress, Node, Object, ObjectKind, ObjectRef, Service,
-    ServicePort, ServiceType, SliceEndpoint, TrafficPolicy,
+    Change, ClusterState, EndpointSlice, LoadBalancerAddress, Node, Object, ObjectKind, ObjectRef,
+    Pod, Service, ServicePort, ServiceType, SliceEndpoint, TrafficPolicy,
 };
 use podway_plan::service::{self, NodeContext, ServicePlanner};
 use podway_testkit::builders::{
-    self, IntoObject, endpoint, ip, name, node, port, prefixes, slice, slice_port,
+    self, IntoObject, endpoint, ip, name, node, pod, port, prefixes, slice, slice_port,
 };
 use proptest::prelude::*;
 use proptest::sample::subsequence;
@@ -17,8 +17,10 @@ fn context() -> NodeContext {
     NodeContext {
         node: "node1".into(),
         pod_prefixes: prefixes(&["10.0.1.0/24"]),
-        masquerade_all: false,
-        node_port_prefixes: Vec::new(),
+        service_prefixes: prefixes(&["10.96.0.0/16", "10.96.1.0/24"])
+            .into_iter()
+            .collect(),
+        ..NodeContext::default()
     }
 }
 
@@ -65,6 +67,7 @@ fn any_service() -> impl Strategy<Value = Service> {
                 Service {
                     created,
                     service_type,
+                    health_check_node_port: Some(32_000 + u16::from(created > 1)),
                     external_ips: builders::ips(&external),
                     load_balancer: lb
                         .iter()
@@ -91,6 +94,7 @@ fn any_endpoint() -> impl Strategy<Value = SliceEndpoint> {
             serving,
             terminating,
             zone_hints: zones.into_iter().collect(),
+            pod: Some(name(&format!("ns/p{host}"))),
             node_hints: (node_hint > 0)
                 .then(|| format!("node{node_hint}"))
                 .into_iter()
@@ -121,21 +125,27 @@ fn any_object() -> impl Strategy<Value = Object> {
         0..6_u8,
         0..4_u8,
         prop::collection::vec(any_endpoint(), 0..4),
+        prop::option::of(0..3_u8),
     )
-        .prop_map(|(index, service, endpoints)| {
+        .prop_map(|(index, service, endpoints, weight)| {
             let ports = [slice_port("a", 8080), slice_port("b", 8081)];
-            slice(
+            let slice = slice(
                 &format!("ns/s{index}"),
                 &format!("ns/{service}"),
                 &ports,
                 &endpoints,
-            )
-            .object()
+            );
+            EndpointSlice { weight, ..slice }.object()
         });
+    let pods = (1..4_u8, prop::option::of(0..3_u8)).prop_map(|(host, weight)| {
+        let pod = pod(&format!("ns/p{host}"), "node1", &[]);
+        Pod { weight, ..pod }.object()
+    });
     prop_oneof![
         4 => any_service().prop_map(IntoObject::object),
         4 => slices,
         1 => any_node().prop_map(IntoObject::object),
+        2 => pods,
     ]
 }
 
@@ -202,7 +212,7 @@ proptest! {
         let held: std::collections::BTreeSet<_> = table.pools.keys().cloned().collect();
         prop_assert_eq!(named, held);
         for (id, pool) in &table.pools {
-            prop_assert!(!pool.endpoints.is_empty(), "{} is empty", id);
+            prop_assert!(pool.open().next().is_some(), "{} has nobody open", id);
         }
     }
 

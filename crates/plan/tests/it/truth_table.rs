@@ -76,7 +76,7 @@ impl Row<'_> {
             node: "node1".into(),
             pod_prefixes: detector.into_iter().collect(),
             masquerade_all: self.has("masquerade-all"),
-            node_port_prefixes: Vec::new(),
+            ..NodeContext::default()
         }
     }
 

@@ -1,7 +1,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use k8s_openapi::api::discovery::v1 as api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
 use podway_model::{
     EndpointSlice, IpFamily, Object, ObjectName, ObjectRef, SliceEndpoint, SlicePort,
 };
@@ -12,6 +15,10 @@ use super::{Faults, Readable, Reading, has_label, name_of, revision_of};
 /// Slices of headless Services carry it: no proxy serves them (kube-proxy
 /// `server.go`).
 const HEADLESS: &str = "service.kubernetes.io/headless";
+
+/// When the object changed that the endpoints controller wrote the slice for
+/// (RFC 3339 with nanoseconds).
+const LAST_CHANGE_TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// The Service a slice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -54,6 +61,8 @@ fn read_slice(raw: &api::EndpointSlice, faults: &mut Faults) -> Option<EndpointS
         revision: revision_of(&raw.metadata),
         family,
         ports: ports(raw, faults),
+        weight: faults.weight(&raw.metadata),
+        triggered: triggered(&raw.metadata),
         endpoints: endpoints
             .filter_map(|(i, endpoint)| {
                 let address = address(i, endpoint, family, faults)?;
@@ -62,6 +71,15 @@ fn read_slice(raw: &api::EndpointSlice, faults: &mut Faults) -> Option<EndpointS
             .collect(),
         name,
     })
+}
+
+/// What cannot be read is no fault: only a metric is made of it.
+fn triggered(metadata: &ObjectMeta) -> Option<SystemTime> {
+    let text = metadata
+        .annotations
+        .as_ref()?
+        .get(LAST_CHANGE_TRIGGER_TIME)?;
+    Some(text.parse::<Timestamp>().ok()?.into())
 }
 
 /// A port without a number means "every port" to some consumers and nothing to

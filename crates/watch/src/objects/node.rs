@@ -11,6 +11,9 @@ use super::{Faults, Readable, Reading, cluster_name_of, revision_of};
 /// Every namespace has this label; the API server sets it (KEP-2161).
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
+/// Taint of a node that the cluster autoscaler is about to delete (KEP-3836).
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
+
 /// The annotations that nodes tell each other by; the rest of a Node's
 /// annotations change often and mean nothing here.
 const ANNOTATION_PREFIXES: [&str; 2] = ["flannel.alpha.coreos.com/", "podway.dev/"];
@@ -53,9 +56,19 @@ impl Readable for api::Node {
                 .into_iter()
                 .flatten()
                 .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+            leaving: is_leaving(self),
         };
         faults.reading(Some(Object::Node(Arc::new(node))))
     }
+}
+
+fn is_leaving(raw: &api::Node) -> bool {
+    let taints = raw.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    raw.metadata.deletion_timestamp.is_some()
+        || taints
+            .into_iter()
+            .flatten()
+            .any(|taint| taint.key == TO_BE_DELETED)
 }
 
 fn annotations(all: Option<&Labels>) -> Labels {

@@ -39,6 +39,7 @@ fn read_pod(raw: &api::Pod, faults: &mut Faults) -> Pod {
         terminating: metadata.deletion_timestamp.is_some(),
         addresses: status.map_or_else(Vec::new, |status| addresses(status, faults)),
         ports: spec.map_or_else(Vec::new, |spec| ports(spec, faults)),
+        weight: faults.weight(metadata),
     }
 }
 

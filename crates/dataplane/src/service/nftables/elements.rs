@@ -1,12 +1,14 @@
 //! One route, pool or address as elements of maps.
 
+use std::iter;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use podway_kernel::nft::{Data, Element, Part, Value};
 use podway_model::IpFamily;
 use podway_plan::service::{Frontend, Pool, PoolId, Reach, Route};
 
-use super::flavour::{endpoint_ids, offset, used};
+use super::flavour::{endpoint_ids, offset, slots};
 use super::parts::{Place, Scope, endpoint_data, frontend_key};
 use super::skeleton::{Kind, SetId, disjoint};
 
@@ -35,7 +37,7 @@ pub(super) fn of_route<'t>(
             });
         }
     }
-    let same_family = |prefix: &&ipnet::IpNet| IpFamily::of(&prefix.addr()) == family;
+    let same_family = |prefix: &&IpNet| IpFamily::of(&prefix.addr()) == family;
     let allowed = route.allow_from.iter().flatten().filter(same_family);
     for prefix in disjoint(&allowed.copied().collect()) {
         let mut parts: Vec<Part> = key.iter().cloned().map(Part::Value).collect();
@@ -53,9 +55,12 @@ fn with(key: &[Value], last: Value) -> Vec<Value> {
 
 /// Index to endpoint.
 fn plain(key: &[Value], reach: Reach, pool: &Pool, mut put: impl FnMut(Element)) {
-    let indexes = offset(reach)..offset(reach) + used(pool);
-    for (index, endpoint) in indexes.zip(pool.endpoints.keys()) {
-        put(Element::new(&with(key, Value::Index(index))).to(endpoint_data(*endpoint)));
+    let slots = slots(pool);
+    let endpoints = slots
+        .iter()
+        .flat_map(|(endpoint, count)| iter::repeat_n(*endpoint, *count));
+    for (index, endpoint) in (offset(reach)..).zip(endpoints) {
+        put(Element::new(&with(key, Value::Index(index))).to(endpoint_data(endpoint)));
     }
 }
 
@@ -67,14 +72,16 @@ fn sticky(
     place: Place,
     mut put: impl FnMut(Kind, Element),
 ) {
-    let ids = endpoint_ids(reach, pool);
-    for ((index, endpoint), id) in (offset(reach)..).zip(pool.endpoints.keys()).zip(ids) {
-        let id = [Value::Class(id)];
-        put(
-            Kind::Slots(place),
-            Element::new(&with(key, Value::Index(index))).to(Data::values(&id)),
-        );
-        let [id] = id;
+    let slots = slots(pool);
+    let ids = endpoint_ids(reach, &slots);
+    let mut indexes = offset(reach)..;
+    for ((endpoint, count), id) in slots.iter().zip(ids) {
+        let id = Value::Class(id);
+        for index in indexes.by_ref().take(*count) {
+            let slot = Element::new(&with(key, Value::Index(index)));
+            let data = Data::values(std::slice::from_ref(&id));
+            put(Kind::Slots(place), slot.to(data));
+        }
         put(
             Kind::StickyEndpoints(place),
             Element::new(&with(key, id)).to(endpoint_data(*endpoint)),
@@ -88,6 +95,14 @@ pub(super) fn of_cluster_ip(address: IpAddr) -> (SetId, Element) {
         kind: Kind::ClusterIps,
     };
     (set, Element::new(&[address.into()]))
+}
+
+pub(super) fn of_service_prefix(prefix: IpNet) -> (SetId, Element) {
+    let set = SetId {
+        family: IpFamily::of(&prefix.addr()),
+        kind: Kind::ServicePrefixes,
+    };
+    (set, Element::interval(&[Part::Prefix(prefix)]))
 }
 
 /// An endpoint of this node may connect to itself.

@@ -2,10 +2,11 @@
 //! different behaviours, not as services.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use podway_kernel::nft::{Chain, Field, Rule, SetAction, Value};
-use podway_plan::service::{Pool, PoolId, Reach, Route, Source, Verdict};
+use podway_plan::service::{Interfaces, Pool, PoolId, Reach, Route, Source, Verdict};
 
 use super::parts::{Place, Scope, client_key, nft_family, saddr, with};
 use super::skeleton::{Kind, REFUSE, SetId};
@@ -23,7 +24,8 @@ const ID_MASK: u32 = 0x7fff;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Pick {
     pub(super) scope: Scope,
-    /// How many endpoints there are to choose from, at least 1.
+    /// How many indexes there are to choose from, at least 1: one for each
+    /// endpoint, or more where weights differ.
     pub(super) count: u32,
     pub(super) reach: Reach,
     /// How long a client keeps its endpoint, in seconds.
@@ -49,15 +51,25 @@ pub(super) struct Flavour {
     pub(super) outside: Action,
 }
 
-/// How many endpoints of a pool are used: indexes must stay below the offset of
-/// the local ones, ids within their bits.
-pub(super) fn used(pool: &Pool) -> u32 {
+/// Weights are expressed exactly up to so many slots; a pool with more endpoints
+/// than a quarter of that rounds them.
+const EXACT_SLOTS: usize = 4096;
+
+/// The endpoints of a pool that are chosen from, and how many indexes each has:
+/// indexes must stay below the offset of the local ones, ids within their bits.
+pub(super) fn slots(pool: &Pool) -> Vec<(SocketAddr, usize)> {
     let limit = if pool.affinity.is_some() {
         ID_MASK
     } else {
         LOCAL_OFFSET - 1
     };
-    u32::try_from(pool.endpoints.len()).map_or(limit, |length| length.min(limit))
+    let enough = EXACT_SLOTS.max(4 * pool.endpoints.len());
+    pool.slots(enough.min(limit as usize))
+}
+
+fn count(pool: &Pool) -> u32 {
+    let count = slots(pool).iter().map(|(_, slots)| slots).sum::<usize>();
+    u32::try_from(count).expect("slots have a limit below 2^16")
 }
 
 /// The first index of a pool's endpoints.
@@ -86,7 +98,7 @@ impl Flavour {
                 Some(found) if !found.endpoints.is_empty() => Action::Forward {
                     pick: Pick {
                         scope,
-                        count: used(found),
+                        count: count(found),
                         reach: id.reach,
                         affinity: found.affinity.map(|time| time.as_secs()),
                     },
@@ -133,7 +145,7 @@ impl Flavour {
         Chain::regular(self.to_string())
     }
 
-    pub(super) fn rules(&self) -> Vec<Rule> {
+    pub(super) fn rules(&self, pod_interfaces: Option<&Interfaces>) -> Vec<Rule> {
         let family = self.scope.family;
         let name = |kind| SetId { family, kind }.name();
         let mut rules = Vec::new();
@@ -149,11 +161,21 @@ impl Flavour {
             rules.push(self.node.apply(node));
         }
         if self.pod != self.outside {
-            let pod = Rule::new().lookup([saddr(family)], &name(Kind::Pods));
+            let pod = match pod_interfaces {
+                None => Rule::new().lookup([saddr(family)], &name(Kind::Pods)),
+                Some(interfaces) => Rule::new().is(Field::IifName, interface(interfaces)),
+            };
             rules.push(self.pod.apply(pod));
         }
         rules.push(self.outside.apply(Rule::new()));
         rules
+    }
+}
+
+fn interface(interfaces: &Interfaces) -> Value {
+    match interfaces {
+        Interfaces::Named(name) => Value::InterfaceName(name.to_string()),
+        Interfaces::Prefixed(prefix) => Value::InterfacePrefix(prefix.to_string()),
     }
 }
 
@@ -282,22 +304,21 @@ impl fmt::Display for Flavour {
     }
 }
 
-/// Ids of a pool's endpoints, in their order, by which session affinity
+/// Ids of endpoints, in their order, by which session affinity
 /// remembers them. They come from the address, so that an endpoint keeps its id
 /// when others come and go, and stay below 2^16, so that the packet priority
 /// that carries one names no traffic class. Two of one pool may want the same:
 /// then the second takes the next, and changes when the first leaves, which
 /// costs its clients their affinity.
-pub(super) fn endpoint_ids(reach: Reach, pool: &Pool) -> Vec<u32> {
+pub(super) fn endpoint_ids(reach: Reach, endpoints: &[(SocketAddr, usize)]) -> Vec<u32> {
     let base = match reach {
         Reach::Cluster => CLUSTER_IDS,
         Reach::Local => LOCAL_IDS,
     };
     let mut taken = std::collections::BTreeSet::new();
-    pool.endpoints
-        .keys()
-        .take(used(pool) as usize)
-        .map(|endpoint| {
+    endpoints
+        .iter()
+        .map(|(endpoint, _)| {
             let mut id = fnv(endpoint.to_string().as_bytes()) & ID_MASK;
             // 0 prints as "none"; there are fewer endpoints than ids.
             while id == 0 || !taken.insert(id) {
@@ -344,14 +365,14 @@ pub(super) fn every_kind() -> Vec<(Chain, Vec<Rule>)> {
             },
         };
         chains.extend(picks.map(|pick| (pick.chain(), pick.rules())));
-        chains.push((flavour.chain(), flavour.rules()));
+        chains.push((flavour.chain(), flavour.rules(None)));
     }
     chains
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::net::Ipv4Addr;
 
     use podway_plan::service::PoolEndpoint;
 
@@ -363,6 +384,7 @@ mod tests {
             let endpoint = PoolEndpoint {
                 pod: None,
                 local: false,
+                weight: PoolEndpoint::FULL_WEIGHT,
             };
             (SocketAddr::new(address.into(), 80), endpoint)
         };
@@ -382,7 +404,7 @@ mod tests {
             // More than there are ids: the rest is not used.
             (Reach::Cluster, 40_000),
         ] {
-            let ids = endpoint_ids(reach, &pool(count));
+            let ids = endpoint_ids(reach, &slots(&pool(count)));
             let distinct: std::collections::BTreeSet<&u32> = ids.iter().collect();
             assert_eq!(ids.len(), count.min(ID_MASK) as usize);
             assert_eq!(distinct.len(), ids.len(), "{count} endpoints");
@@ -398,10 +420,10 @@ mod tests {
     #[test]
     fn ids_stay_when_another_endpoint_leaves() {
         let all = pool(100);
-        let before = endpoint_ids(Reach::Cluster, &all);
+        let before = endpoint_ids(Reach::Cluster, &slots(&all));
         let mut rest = all.clone();
         rest.endpoints.pop_first();
-        let after = endpoint_ids(Reach::Cluster, &rest);
+        let after = endpoint_ids(Reach::Cluster, &slots(&rest));
         let moved = before[1..].iter().zip(&after).filter(|(a, b)| a != b);
         assert_eq!(moved.count(), 0);
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use podway_kernel::nft::{Chain, Data, Element, Rule, Value, Verdict};
-use podway_plan::service::{Frontend, Pool, PoolId, Route};
+use podway_plan::service::{Frontend, Interfaces, Pool, PoolId, Route};
 
 use super::flavour::{Flavour, Pick};
 use super::skeleton::{Kind, SetId};
@@ -12,6 +12,8 @@ use super::skeleton::{Kind, SetId};
 /// The shared things that the kernel holds for a table.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
+    /// How the rules tell pods: by interface, or else by their set.
+    pod_interfaces: Option<Interfaces>,
     flavours: BTreeMap<Flavour, Shared>,
     classes: BTreeSet<u32>,
     picks: BTreeMap<Pick, usize>,
@@ -30,6 +32,14 @@ struct Shared {
 pub(super) type ChainRules = (Chain, Vec<Rule>);
 
 impl Ledger {
+    /// Of no table yet.
+    pub(super) fn new(pod_interfaces: Option<Interfaces>) -> Self {
+        Self {
+            pod_interfaces,
+            ..Self::default()
+        }
+    }
+
     /// One more user of a flavour. Gives its class, and the chains that this
     /// makes necessary: those that others go to come first.
     pub(super) fn acquire(&mut self, flavour: Flavour) -> (u32, Vec<ChainRules>) {
@@ -51,7 +61,8 @@ impl Ledger {
                 chains.push((pick.chain(), pick.rules()));
             }
         }
-        chains.push((flavour.chain(), flavour.rules()));
+        let rules = flavour.rules(self.pod_interfaces.as_ref());
+        chains.push((flavour.chain(), rules));
         (class, chains)
     }
 

@@ -20,7 +20,7 @@ pub(super) fn whole(
     sets: &Sets,
 ) -> (Ruleset, Ledger) {
     let pool = |id: &PoolId| table.pools.get(id).map(|pool| &**pool);
-    let mut ledger = Ledger::default();
+    let mut ledger = Ledger::new(settings.pod_interfaces.clone());
     let mut chains = skeleton::chains();
     let mut elements: BTreeMap<SetId, Vec<Element>> = BTreeMap::new();
     let mut put = |(set, element): (SetId, Element)| {
@@ -54,6 +54,8 @@ pub(super) fn whole(
     }
     let cluster_ips = table.cluster_ips.iter().copied();
     cluster_ips.map(elements::of_cluster_ip).for_each(&mut put);
+    let prefixes = table.service_prefixes.iter().copied();
+    prefixes.map(elements::of_service_prefix).for_each(&mut put);
     skeleton::settings_elements(settings)
         .into_iter()
         .for_each(put);
@@ -95,14 +97,10 @@ pub(super) fn change(
         draft.add(new.into_iter().flatten().map(elements::of_hairpin));
         draft.delete(gone.into_iter().flatten().map(elements::of_hairpin));
     }
-    for (address, present) in &change.cluster_ips {
-        let element = [elements::of_cluster_ip(*address)];
-        if *present {
-            draft.add(element);
-        } else {
-            draft.delete(element);
-        }
-    }
+    let cluster_ips = change.cluster_ips.iter();
+    draft.exchange(cluster_ips.map(|(ip, is)| (elements::of_cluster_ip(*ip), *is)));
+    let prefixes = change.service_prefixes.iter();
+    draft.exchange(prefixes.map(|(prefix, is)| (elements::of_service_prefix(*prefix), *is)));
     draft.transaction(sets)
 }
 
@@ -135,6 +133,17 @@ impl Draft {
             let exchange = self.elements.entry(set).or_default();
             if !exchange.add.remove(&element) {
                 exchange.delete.insert(element);
+            }
+        }
+    }
+
+    /// Elements that are to be there, and elements that are not.
+    fn exchange(&mut self, elements: impl Iterator<Item = ((SetId, Element), bool)>) {
+        for (element, is_present) in elements {
+            if is_present {
+                self.add([element]);
+            } else {
+                self.delete([element]);
             }
         }
     }

@@ -46,6 +46,8 @@ pub(super) enum Kind {
     Allowed(Place),
     /// Cluster IPs.
     ClusterIps,
+    /// What cluster IPs are allocated from.
+    ServicePrefixes,
     /// Source prefixes of this node's pods.
     Pods,
     /// Addresses that serve node ports where they are the node's.
@@ -54,7 +56,7 @@ pub(super) enum Kind {
     Hairpin,
 }
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 17] = [
     Kind::Frontends(Place::Address),
     Kind::Frontends(Place::Node),
     Kind::Routes,
@@ -68,6 +70,7 @@ const KINDS: [Kind; 16] = [
     Kind::Allowed(Place::Address),
     Kind::Allowed(Place::Node),
     Kind::ClusterIps,
+    Kind::ServicePrefixes,
     Kind::Pods,
     Kind::NodePortPrefixes,
     Kind::Hairpin,
@@ -92,6 +95,7 @@ impl SetId {
             Kind::Affinity => "affinity",
             Kind::Allowed(_) => "allowed",
             Kind::ClusterIps => "cluster-ips",
+            Kind::ServicePrefixes => "service-prefixes",
             Kind::Pods => "pods",
             Kind::NodePortPrefixes => "node-port-prefixes",
             Kind::Hairpin => "hairpin",
@@ -123,7 +127,9 @@ impl SetId {
             Kind::Allowed(place) => Set::keys(name, with(key(place), saddr(family))).interval(),
             Kind::ClusterIps => Set::keys(name, [daddr(family)]),
             Kind::Pods => Set::keys(name, [saddr(family)]).interval(),
-            Kind::NodePortPrefixes => Set::keys(name, [daddr(family)]).interval(),
+            Kind::ServicePrefixes | Kind::NodePortPrefixes => {
+                Set::keys(name, [daddr(family)]).interval()
+            }
             Kind::Hairpin => Set::keys(name, [saddr(family), daddr(family)]),
         }
     }
@@ -266,6 +272,10 @@ fn service_rules(family: IpFamily) -> Vec<Rule> {
         Rule::new()
             .lookup([daddr(family)], &name(Kind::ClusterIps))
             .goto(REFUSE),
+        // One that no service has would leave by the default route.
+        Rule::new()
+            .lookup([daddr(family)], &name(Kind::ServicePrefixes))
+            .drop(),
     ]
 }
 

@@ -61,6 +61,7 @@ fn table(endpoints: &[&str]) -> ServiceTable {
     let endpoint = PoolEndpoint {
         pod: None,
         local: false,
+        weight: PoolEndpoint::FULL_WEIGHT,
     };
     let pool = Pool {
         endpoints: endpoints

@@ -93,8 +93,7 @@ impl Served {
         let context = NodeContext {
             node: "node1".into(),
             pod_prefixes: prefixes(&["10.244.1.0/24", "fd00:10:244:1::/64"]),
-            masquerade_all: false,
-            node_port_prefixes: Vec::new(),
+            ..NodeContext::default()
         };
         let mut served = Self {
             backend: open(&site.node, &context),

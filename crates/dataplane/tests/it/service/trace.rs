@@ -34,6 +34,8 @@ scenarios! {
     topology_hints: "topology.txt",
     no_endpoints: "no_endpoints.txt",
     contested_frontends: "conflicts.txt",
+    endpoint_weights: "weights.txt",
+    unallocated_cluster_ips: "unallocated.txt",
 }
 
 fn judge(file: &str, text: &str) {
@@ -124,8 +126,7 @@ fn sticky(endpoints: &[&str]) -> Ruleset {
     let context = NodeContext {
         node: "node1".into(),
         pod_prefixes: prefixes(&["10.244.1.0/24"]),
-        masquerade_all: false,
-        node_port_prefixes: Vec::new(),
+        ..NodeContext::default()
     };
     let table = plan(&state([service.object(), slice.object()]), &context);
     render(&table, &settings(&context))

@@ -24,6 +24,13 @@ impl Teller<'_> {
                 self.is_served(vantage, route, outcome);
             }
             (None, Outcome::Reject(_)) => self.misses_port(vantage),
+            (None, Outcome::Drop(_)) => {
+                let (node, address) = (named(&vantage.node), self.journey.destination.ip());
+                self.say(format!(
+                    "Cluster IPs are allocated from a prefix that holds {address}, and no \
+                     service has it: {node} drops the packet."
+                ));
+            }
             (None, _) => {
                 let node = named(&vantage.node);
                 self.say(format!(
@@ -97,7 +104,8 @@ impl Teller<'_> {
                      {node} drops the packet."
                 ));
             }
-            Outcome::Pass => {}
+            // Neither comes with a route.
+            Outcome::Drop(DropReason::UnallocatedClusterIp) | Outcome::Pass => {}
         }
     }
 

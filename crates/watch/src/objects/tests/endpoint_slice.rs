@@ -1,3 +1,5 @@
+use std::time::{Duration, SystemTime};
+
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use podway_model::{EndpointSlice, IpFamily, SliceEndpoint, SlicePort};
 use serde_json::json;
@@ -56,6 +58,10 @@ fn a_slice_is_read_as_kube_proxy_reads_it() {
         "metadata": {
             "name": "web-1", "namespace": "shop", "resourceVersion": "12",
             "labels": {"kubernetes.io/service-name": "web"},
+            "annotations": {
+                "podway.dev/weight": "50",
+                "endpoints.kubernetes.io/last-change-trigger-time": "1970-01-01T00:00:01.5Z",
+            },
         },
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": 8080}, {"name": "any"}, {"port": 53, "protocol": "UDP"}],
@@ -104,6 +110,8 @@ fn a_slice_is_read_as_kube_proxy_reads_it() {
                 ..endpoint("10.0.0.2")
             },
         ],
+        weight: Some(50),
+        triggered: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1500)),
     };
     assert_eq!(
         reading.object,

@@ -45,8 +45,60 @@ fn a_pod_has_the_ports_that_serve() {
         terminating: false,
         addresses: vec![ip("10.0.0.1"), ip("fd00::1")],
         ports: vec![port("http", 80), port("s", 2)],
+        weight: None,
     };
     assert_eq!(reading.object, Some(Object::Pod(Arc::new(expected))));
+}
+
+#[test]
+fn a_weight_is_a_number_up_to_a_hundred() {
+    for (text, weight, expected) in [
+        ("0", Some(0), vec![]),
+        ("100", Some(100), vec![]),
+        (
+            "101",
+            None,
+            vec![
+                "metadata.annotations[podway.dev/weight]: \"101\" is not a weight: expected 0-100",
+            ],
+        ),
+        (
+            "half",
+            None,
+            vec![
+                "metadata.annotations[podway.dev/weight]: \"half\" is not a weight: expected 0-100",
+            ],
+        ),
+    ] {
+        let annotations = json!({"podway.dev/weight": text});
+        let reading = read::<core::Pod>(json!({"metadata": {"annotations": annotations}}));
+        assert_eq!(faults(&reading), expected, "{text}");
+        let Some(Object::Pod(pod)) = reading.object else {
+            panic!("no pod");
+        };
+        assert_eq!(pod.weight, weight, "{text}");
+    }
+}
+
+#[test]
+fn a_node_that_is_deleted_or_about_to_be_is_leaving() {
+    let tainted = |key: &str| json!({"taints": [{"key": key, "effect": "NoSchedule"}]});
+    for (metadata, spec, leaving) in [
+        (json!({}), json!({}), false),
+        (json!({}), tainted("node.kubernetes.io/not-ready"), false),
+        (json!({}), tainted("ToBeDeletedByClusterAutoscaler"), true),
+        (
+            json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}),
+            json!({}),
+            true,
+        ),
+    ] {
+        let reading = read::<core::Node>(json!({"metadata": metadata, "spec": spec}));
+        let Some(Object::Node(node)) = reading.object else {
+            panic!("no node");
+        };
+        assert_eq!(node.leaving, leaving, "{metadata} {spec}");
+    }
 }
 
 #[test]
@@ -109,6 +161,7 @@ fn a_node_has_its_internal_addresses_first_and_one_prefix_a_family() {
             "fd00::/64".parse().unwrap(),
         ],
         ready: false,
+        leaving: false,
     };
     assert_eq!(reading.object, Some(Object::Node(Arc::new(expected))));
 }
