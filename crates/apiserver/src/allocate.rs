@@ -23,7 +23,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::defaults::service::{list, needs_cluster_ip, needs_health_check_port, needs_node_port};
-use crate::kinds::{Kind, by_kind};
+use crate::kinds::{self, Kind};
 use crate::validate::{FieldErrors, Invalid, Path};
 use pool::{AddressPool, PortPool, Refusal};
 
@@ -385,7 +385,7 @@ fn shared_port(ports: &[ServicePort], index: usize) -> Option<i32> {
 }
 
 fn service_kind() -> &'static Kind {
-    by_kind("v1", "Service").expect("the registry serves Service")
+    kinds::known("v1", "Service")
 }
 
 fn parse(service: &Value) -> Option<Service> {

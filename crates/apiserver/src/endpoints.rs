@@ -12,6 +12,7 @@ mod slices;
 mod subsets;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -19,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::kinds::{Kind, by_kind};
+use crate::kinds::{self, Kind};
 
 /// Everything that decides the endpoints of one service.
 #[derive(Debug, Clone, Copy)]
@@ -45,11 +46,11 @@ pub struct Observed<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Write {
     /// A new object, with its name.
-    Create(&'static Kind, Value),
+    Create(Arc<Kind>, Value),
     /// The next value of an object, with the resource version it was read at.
-    Update(&'static Kind, Value),
+    Update(Arc<Kind>, Value),
     /// The name of an object that has to go.
-    Delete(&'static Kind, String),
+    Delete(Arc<Kind>, String),
 }
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -152,12 +153,12 @@ fn encode(object: &impl Serialize) -> Value {
     serde_json::to_value(object).expect("Kubernetes types have string keys only")
 }
 
-fn slice_kind() -> &'static Kind {
-    by_kind("discovery.k8s.io/v1", "EndpointSlice").expect("the registry serves EndpointSlice")
+fn slice_kind() -> Arc<Kind> {
+    Arc::clone(kinds::known("discovery.k8s.io/v1", "EndpointSlice"))
 }
 
-fn endpoints_kind() -> &'static Kind {
-    by_kind("v1", "Endpoints").expect("the registry serves Endpoints")
+fn endpoints_kind() -> Arc<Kind> {
+    Arc::clone(kinds::known("v1", "Endpoints"))
 }
 
 #[cfg(test)]

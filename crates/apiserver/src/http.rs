@@ -19,6 +19,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response};
 use tokio::sync::watch;
 
+use crate::kinds::Kinds;
 use crate::pki::{Tokens, User};
 use crate::rest::Registry;
 use crate::server::KubeletResolver;
@@ -88,7 +89,8 @@ impl Api {
     async fn dispatch(&self, request: Request<Incoming>) -> Answer {
         let (parts, body) = request.into_parts();
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
-        let route = route(parts.uri.path()).ok_or_else(Status::unknown_path)?;
+        let route =
+            route(&self.registry.kinds(), parts.uri.path()).ok_or_else(Status::unknown_path)?;
         let Route::Resource(path) = route else {
             if parts.method != Method::GET {
                 return Err(Status::method_not_allowed());
@@ -111,15 +113,16 @@ impl Api {
 
     /// What the server says of itself.
     fn describe(&self, route: &Route, parts: &Parts) -> Answer {
+        let kinds = self.registry.kinds();
         match route {
             Route::Health => Ok(respond::text("ok")),
             Route::Version => Ok(respond::json(200, &version())),
-            Route::OpenApi(None) => Ok(respond::json(200, &openapi::index())),
-            Route::OpenApi(Some(path)) => openapi::document(path)
+            Route::OpenApi(None) => Ok(respond::json(200, &openapi::index(&kinds))),
+            Route::OpenApi(Some(path)) => openapi::document(&kinds, path)
                 .map(|document| respond::json(200, &document))
                 .ok_or_else(Status::unknown_path),
-            Route::OpenApiV2 => openapi_v2(parts),
-            Route::Discovery(what) => discovery::answer(what, &parts.headers),
+            Route::OpenApiV2 => openapi_v2(&kinds, parts),
+            Route::Discovery(what) => discovery::answer(&kinds, what, &parts.headers),
             Route::Resource(_) => Err(Status::method_not_allowed()),
         }
     }
@@ -140,7 +143,7 @@ impl Api {
     }
 }
 
-fn openapi_v2(parts: &Parts) -> Answer {
+fn openapi_v2(kinds: &Kinds, parts: &Parts) -> Answer {
     let (asked, answered) = (openapi::v2::ASKED, openapi::v2::ANSWERED);
     let offers = accept::offers(&parts.headers);
     if !offers
@@ -151,7 +154,11 @@ fn openapi_v2(parts: &Parts) -> Answer {
         return Err(Status::new(406, "NotAcceptable", message));
     }
     let answered = HeaderValue::from_static(answered);
-    Ok(respond::content(200, answered, openapi::v2::document()))
+    Ok(respond::content(
+        200,
+        answered,
+        openapi::v2::document(kinds),
+    ))
 }
 
 fn authenticate(tokens: &Tokens, request: &Request<Incoming>) -> Option<User> {

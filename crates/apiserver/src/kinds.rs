@@ -1,241 +1,118 @@
 //! The registry of kinds: what the server serves, and how each behaves.
 //!
-//! One entry of [`KINDS`] is everything that routing, discovery, decoding,
-//! admission and patches need to know of a kind. A new kind is one line there
-//! and one [`Rules`] implementation for its type.
+//! A [`Kind`] is everything that routing, discovery, decoding, admission and
+//! patches need to know. Those of Kubernetes itself are a list in `builtin.rs`,
+//! with a [`Rules`] implementation for each type; definitions
+//! (CustomResourceDefinition) add others while the server runs. [`Kinds`] is
+//! what is served at one moment.
 
 mod builtin;
 mod decode;
 mod json;
-mod rules;
+mod set;
+mod typed;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::Value;
 
+pub use builtin::builtin;
+pub(crate) use builtin::known;
 pub use decode::{DecodeError, Decoded};
-pub(crate) use decode::{duplicate_texts, strict_text};
+pub(crate) use decode::{TypeError, duplicate_texts, strict_text};
 pub(crate) use json::parse as parse_json;
-pub use rules::{Part, Rules};
+pub use set::Kinds;
+pub use typed::{Part, Rules};
 
 use crate::schema::{self, ObjectType};
 use crate::validate::Invalid;
-use rules::Erased;
 
 /// One kind of object.
 #[derive(Debug)]
 pub struct Kind {
     /// API group; empty for the core group.
-    pub group: &'static str,
+    pub group: String,
     /// API version, such as `v1`.
-    pub version: &'static str,
+    pub version: String,
     /// `Service`.
-    pub kind: &'static str,
+    pub kind: String,
     /// `services`: the path segment.
-    pub plural: &'static str,
+    pub plural: String,
+    /// `service`: what kubectl prints for one object.
+    pub singular: String,
+    /// `ServiceList`.
+    pub list_kind: String,
     /// `svc`: what kubectl accepts as well.
-    pub short_names: &'static [&'static str],
+    pub short_names: Vec<String>,
     /// Groups of kinds that kubectl knows, such as `all`.
-    pub categories: &'static [&'static str],
+    pub categories: Vec<String>,
     /// Whether objects live in a namespace.
     pub namespaced: bool,
     /// What is served below an object's own path.
-    pub subresources: &'static [Subresource],
+    pub subresources: Vec<Subresource>,
     /// Dotted paths that a field selector may name besides `metadata.name` and
     /// `metadata.namespace`.
-    pub selectable_fields: &'static [&'static str],
-    rules: Erased,
+    pub selectable_fields: Vec<String>,
+    behaviour: Box<dyn Behaviour>,
 }
 
 /// A path below an object, such as `/status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subresource {
     /// The path segment.
     pub name: &'static str,
     /// The kind that discovery lists for it.
-    pub kind: &'static str,
+    pub kind: String,
     /// What clients can do with it.
     pub verbs: &'static [&'static str],
 }
 
-const fn status(kind: &'static str) -> Subresource {
-    Subresource {
-        name: "status",
-        kind,
-        verbs: &["get", "patch", "update"],
+/// How the objects of a kind are decoded and admitted. Everything is pure: no
+/// clock, no I/O.
+pub(crate) trait Behaviour: std::fmt::Debug + Send + Sync {
+    /// The object with unknown fields dropped, and the paths of those.
+    fn decode(&self, value: &Value) -> Result<(Value, Vec<String>), TypeError>;
+
+    /// See [`Kind::admit_create`].
+    fn create(&self, kind: &Kind, object: Value) -> Result<Value, Invalid>;
+
+    /// See [`Kind::admit_update`].
+    fn update(&self, kind: &Kind, new: Value, old: &Value, part: Part) -> Result<Value, Invalid>;
+}
+
+impl Subresource {
+    /// `/status` of a kind.
+    pub(crate) fn status(kind: &str) -> Subresource {
+        Subresource {
+            name: "status",
+            kind: kind.to_owned(),
+            verbs: &["get", "patch", "update"],
+        }
     }
-}
-
-const POD_SUBRESOURCES: &[Subresource] = &[
-    Subresource {
-        name: "binding",
-        kind: "Binding",
-        verbs: &["create"],
-    },
-    Subresource {
-        name: "exec",
-        kind: "PodExecOptions",
-        verbs: &["create", "get"],
-    },
-    Subresource {
-        name: "log",
-        kind: "Pod",
-        verbs: &["get"],
-    },
-    status("Pod"),
-];
-
-const POD_FIELDS: &[&str] = &[
-    "spec.nodeName",
-    "spec.restartPolicy",
-    "spec.schedulerName",
-    "spec.serviceAccountName",
-    "spec.hostNetwork",
-    "status.phase",
-    "status.podIP",
-    "status.nominatedNodeName",
-];
-
-const EVENT_FIELDS: &[&str] = &[
-    "involvedObject.kind",
-    "involvedObject.namespace",
-    "involvedObject.name",
-    "involvedObject.uid",
-    "involvedObject.apiVersion",
-    "involvedObject.resourceVersion",
-    "involvedObject.fieldPath",
-    "reason",
-    "reportingComponent",
-    "source",
-    "type",
-];
-
-/// Every kind that the server serves, in the order of discovery.
-pub static KINDS: &[Kind] = &[
-    Kind::cluster::<Namespace>()
-        .short(&["ns"])
-        .below(&[status("Namespace")])
-        .selectable(&["status.phase"]),
-    Kind::cluster::<Node>()
-        .short(&["no"])
-        .below(&[status("Node")])
-        .selectable(&["spec.unschedulable"]),
-    Kind::namespaced::<ConfigMap>().short(&["cm"]),
-    Kind::namespaced::<Endpoints>().short(&["ep"]),
-    Kind::namespaced::<Event>()
-        .short(&["ev"])
-        .selectable(EVENT_FIELDS),
-    Kind::namespaced::<Pod>()
-        .short(&["po"])
-        .in_all()
-        .below(POD_SUBRESOURCES)
-        .selectable(POD_FIELDS),
-    Kind::namespaced::<Service>()
-        .short(&["svc"])
-        .in_all()
-        .below(&[status("Service")])
-        .selectable(&["spec.clusterIP", "spec.type"]),
-    Kind::namespaced::<EndpointSlice>(),
-    Kind::namespaced::<NetworkPolicy>().short(&["netpol"]),
-];
-
-/// The kind served at `/api/v1/.../plural` (empty group) or
-/// `/apis/group/version/.../plural`.
-#[must_use]
-pub fn by_resource(group: &str, version: &str, plural: &str) -> Option<&'static Kind> {
-    KINDS
-        .iter()
-        .find(|k| k.group == group && k.version == version && k.plural == plural)
-}
-
-/// The kind of an object's own `apiVersion` and `kind`.
-#[must_use]
-pub fn by_kind(api_version: &str, kind: &str) -> Option<&'static Kind> {
-    KINDS
-        .iter()
-        .find(|k| k.kind == kind && k.api_version() == api_version)
 }
 
 impl Kind {
-    const fn of<T: Rules>(namespaced: bool) -> Self {
-        Self {
-            group: T::GROUP,
-            version: T::VERSION,
-            kind: T::KIND,
-            plural: T::URL_PATH_SEGMENT,
-            short_names: &[],
-            categories: &[],
-            namespaced,
-            subresources: &[],
-            selectable_fields: &[],
-            rules: Erased::of::<T>(),
-        }
-    }
-
-    const fn cluster<T: Rules>() -> Self {
-        Self::of::<T>(false)
-    }
-
-    const fn namespaced<T: Rules>() -> Self {
-        Self::of::<T>(true)
-    }
-
-    const fn short(mut self, names: &'static [&'static str]) -> Self {
-        self.short_names = names;
-        self
-    }
-
-    const fn in_all(mut self) -> Self {
-        self.categories = &["all"];
-        self
-    }
-
-    const fn below(mut self, subresources: &'static [Subresource]) -> Self {
-        self.subresources = subresources;
-        self
-    }
-
-    const fn selectable(mut self, fields: &'static [&'static str]) -> Self {
-        self.selectable_fields = fields;
-        self
-    }
-
     /// `v1`, or `group/version`.
     #[must_use]
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
-            self.version.to_owned()
+            self.version.clone()
         } else {
             format!("{}/{}", self.group, self.version)
         }
-    }
-
-    /// `service`: what kubectl prints for one object.
-    #[must_use]
-    pub fn singular(&self) -> String {
-        self.kind.to_ascii_lowercase()
-    }
-
-    /// `ServiceList`.
-    #[must_use]
-    pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
     }
 
     /// `Service`, or `NetworkPolicy.networking.k8s.io`: how error messages name
     /// the kind.
     #[must_use]
     pub fn qualified(&self) -> String {
-        qualified(self.kind, self.group)
+        qualified(&self.kind, &self.group)
     }
 
     /// `services`, or `networkpolicies.networking.k8s.io`.
     #[must_use]
     pub fn qualified_plural(&self) -> String {
-        qualified(self.plural, self.group)
+        qualified(&self.plural, &self.group)
     }
 
     /// Whether `/status` exists, and the rest of the object therefore ignores
@@ -245,19 +122,19 @@ impl Kind {
         self.subresource("status").is_some()
     }
 
+    /// The subresource of that name.
+    #[must_use]
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+
     /// The fields of its objects.
     pub(crate) fn fields(&self) -> Option<Arc<ObjectType>> {
-        let group = match self.group {
+        let group = match self.group.as_str() {
             "" => "core",
             group => group.split('.').next().unwrap_or(group),
         };
         schema::builtin(&format!("{group}.{}", self.kind))
-    }
-
-    /// The subresource of that name.
-    #[must_use]
-    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
-        self.subresources.iter().find(|s| s.name == name)
     }
 
     /// Reads a JSON body as an object of this kind: unknown fields are dropped
@@ -288,7 +165,7 @@ impl Kind {
     /// # Errors
     /// Every field that is wrong (422).
     pub fn admit_create(&self, object: Value) -> Result<Value, Invalid> {
-        (self.rules.create)(self, object)
+        self.behaviour.create(self, object)
     }
 
     /// Defaults, prepares and validates the next value of an existing object.
@@ -299,14 +176,14 @@ impl Kind {
     /// # Errors
     /// Every field that is wrong or may not change (422).
     pub fn admit_update(&self, new: Value, old: &Value, part: Part) -> Result<Value, Invalid> {
-        (self.rules.update)(self, new, old, part)
+        self.behaviour.update(self, new, old, part)
     }
 }
 
 /// A kind is its group, version and name.
 impl PartialEq for Kind {
     fn eq(&self, other: &Self) -> bool {
-        (self.group, self.version, self.kind) == (other.group, other.version, other.kind)
+        (&self.group, &self.version, &self.kind) == (&other.group, &other.version, &other.kind)
     }
 }
 

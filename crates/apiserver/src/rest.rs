@@ -21,7 +21,7 @@ pub(crate) use delete::{DeleteOptions, Deleted};
 use services::Allocations;
 pub(crate) use update::{Change, Content};
 
-use crate::kinds::{Kind, by_resource};
+use crate::kinds::{self, Kind, Kinds};
 use crate::server::Settings;
 use crate::status::Status;
 use crate::store::{Object, Store, Transaction};
@@ -32,12 +32,13 @@ use crate::{Error, clock};
 pub(crate) struct Registry {
     store: Store,
     allocations: Arc<Allocations>,
+    kinds: Arc<Kinds>,
 }
 
 /// One object, or with an empty name a collection.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    pub(crate) kind: &'static Kind,
+    pub(crate) kind: Arc<Kind>,
     /// Empty for kinds of the cluster and for collections of all namespaces.
     pub(crate) namespace: String,
     pub(crate) name: String,
@@ -47,6 +48,8 @@ pub(crate) struct Target {
 pub(crate) struct Context<'r> {
     pub(crate) allocations: &'r Allocations,
     pub(crate) now: jiff::Timestamp,
+    /// What is served.
+    pub(crate) kinds: &'r Kinds,
 }
 
 impl Target {
@@ -61,18 +64,27 @@ impl Target {
             .objects()
             .find(&self.resource(), &self.namespace, &self.name)
             .cloned()
-            .ok_or_else(|| Status::not_found(self.kind, &self.name))
+            .ok_or_else(|| Status::not_found(&self.kind, &self.name))
     }
 }
 
 impl Registry {
     pub(crate) fn open(store: Store, settings: &Settings) -> Result<Registry, Error> {
         let allocations = Arc::new(Allocations::new(settings)?);
-        Ok(Registry { store, allocations })
+        Ok(Registry {
+            store,
+            allocations,
+            kinds: Arc::new(kinds::builtin().clone()),
+        })
     }
 
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What is served now.
+    pub(crate) fn kinds(&self) -> Arc<Kinds> {
+        Arc::clone(&self.kinds)
     }
 
     async fn run<T: Send + 'static>(
@@ -80,7 +92,7 @@ impl Registry {
         dry_run: bool,
         verb: impl FnOnce(&mut Transaction<'_>, &Context<'_>) -> Result<T, Status> + Send + 'static,
     ) -> Result<T, Status> {
-        let allocations = Arc::clone(&self.allocations);
+        let (allocations, kinds) = (Arc::clone(&self.allocations), self.kinds());
         self.store
             .write(move |transaction| {
                 if dry_run {
@@ -92,6 +104,7 @@ impl Registry {
                     &Context {
                         allocations: &allocations,
                         now,
+                        kinds: &kinds,
                     },
                 )
             })
@@ -172,11 +185,6 @@ impl Registry {
         })
         .await
     }
-}
-
-/// The kind `plural` of the core group, which the registry always has.
-fn core_kind(plural: &str) -> &'static Kind {
-    by_resource("", "v1", plural).expect("namespaces, nodes, pods and services are core kinds")
 }
 
 /// Sets a text field of `metadata`.

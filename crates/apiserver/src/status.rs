@@ -60,7 +60,7 @@ impl Status {
     /// 404 for one object.
     pub fn not_found(kind: &Kind, name: &str) -> Status {
         let message = format!("{} \"{name}\" not found", kind.qualified_plural());
-        Status::new(404, "NotFound", message).about(kind.group, kind.plural, name)
+        Status::new(404, "NotFound", message).about(&kind.group, &kind.plural, name)
     }
 
     /// 404 for a path that no resource has.
@@ -72,14 +72,14 @@ impl Status {
     /// 409 of a create.
     pub fn already_exists(kind: &Kind, name: &str) -> Status {
         let message = format!("{} \"{name}\" already exists", kind.qualified_plural());
-        Status::new(409, "AlreadyExists", message).about(kind.group, kind.plural, name)
+        Status::new(409, "AlreadyExists", message).about(&kind.group, &kind.plural, name)
     }
 
     /// 409 of an update or delete whose precondition does not hold.
     pub fn conflict(kind: &Kind, name: &str, why: &str) -> Status {
         let resource = kind.qualified_plural();
         let message = format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}");
-        Status::new(409, "Conflict", message).about(kind.group, kind.plural, name)
+        Status::new(409, "Conflict", message).about(&kind.group, &kind.plural, name)
     }
 
     /// 409 of a stale `resourceVersion`.
@@ -102,7 +102,7 @@ impl Status {
     /// 403 for one object.
     pub fn forbidden(kind: &Kind, name: &str, why: &str) -> Status {
         let message = format!("{} \"{name}\" is forbidden: {why}", kind.qualified_plural());
-        Status::new(403, "Forbidden", message).about(kind.group, kind.plural, name)
+        Status::new(403, "Forbidden", message).about(&kind.group, &kind.plural, name)
     }
 
     /// 405.
@@ -189,7 +189,7 @@ impl Status {
 impl From<Invalid> for Status {
     fn from(invalid: Invalid) -> Status {
         let status = Status::new(422, "Invalid", invalid.to_string());
-        let mut status = status.about(invalid.group, invalid.kind, &invalid.name);
+        let mut status = status.about(&invalid.group, &invalid.kind, &invalid.name);
         status.details.causes = invalid.causes();
         status
     }

@@ -65,7 +65,7 @@ const PLAIN: Layout = Layout {
 };
 
 fn layout(kind: &Kind) -> Layout {
-    match (kind.group, kind.kind) {
+    match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Namespace") => cluster::NAMESPACE,
         ("", "Node") => cluster::NODE,
         ("", "ConfigMap") => cluster::CONFIG_MAP,

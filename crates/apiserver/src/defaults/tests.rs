@@ -5,10 +5,10 @@
 
 use serde_json::{Value, json};
 
-use crate::kinds::{Part, by_kind};
+use crate::kinds::{Part, known};
 
 fn created(api_version: &str, kind: &str, object: &Value) -> Value {
-    let kind = by_kind(api_version, kind).unwrap();
+    let kind = known(api_version, kind);
     let mut whole = json!({"metadata": {"name": "web", "namespace": "d"}});
     if !kind.namespaced {
         whole["metadata"]
@@ -22,7 +22,7 @@ fn created(api_version: &str, kind: &str, object: &Value) -> Value {
 }
 
 fn updated(old: &Value, new: &Value) -> Value {
-    let kind = by_kind("v1", "Service").unwrap();
+    let kind = known("v1", "Service");
     let mut whole = json!({"metadata": {"name": "web", "namespace": "d"}});
     json_patch::merge(&mut whole, new);
     kind.admit_update(kind.decode_value(whole).unwrap().object, old, Part::Object)

@@ -347,7 +347,7 @@ fn what_was_made_goes_with_the_service_and_nothing_else() {
         let deleted: Vec<(&str, &str)> = writes
             .iter()
             .filter_map(|w| match w {
-                Write::Delete(kind, name) => Some((kind.kind, name.as_str())),
+                Write::Delete(kind, name) => Some((kind.kind.as_str(), name.as_str())),
                 _ => None,
             })
             .collect();

@@ -69,7 +69,7 @@ pub(super) async fn object(
         Format::Json => kind.decode(&body)?,
         Format::Protobuf => {
             let envelope = Envelope::open(&body).map_err(|error| undecodable(&error))?;
-            let fields = kind.fields().ok_or_else(|| no_protobuf(kind.kind))?;
+            let fields = kind.fields().ok_or_else(|| no_protobuf(&kind.kind))?;
             // Another kind's message would only be misread: its name is refused.
             let fields = if envelope.kind == kind.kind {
                 &*fields

@@ -1,8 +1,6 @@
 //! What the server serves, in the three spellings that clients ask for: one
 //! document for everything (aggregated, v2 and v2beta1) or one for each version.
 
-use std::collections::BTreeSet;
-
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
@@ -10,7 +8,7 @@ use serde_json::{Value, json};
 use super::accept::{Offer, offers};
 use super::route::Discovery;
 use super::{Answer, respond};
-use crate::kinds::{KINDS, Kind};
+use crate::kinds::{Kind, Kinds};
 
 /// What can be done with every kind.
 const VERBS: &[&str] = &[
@@ -25,20 +23,20 @@ const VERBS: &[&str] = &[
 ];
 
 /// One discovery document in the form that the client prefers.
-pub(super) fn answer(what: &Discovery, headers: &HeaderMap) -> Answer {
+pub(super) fn answer(kinds: &Kinds, what: &Discovery, headers: &HeaderMap) -> Answer {
     let offers = offers(headers);
     let aggregated = match what {
         Discovery::Core | Discovery::Groups => offers.iter().find_map(aggregated_version),
         _ => None,
     };
     let Some(version) = aggregated else {
-        return Ok(respond::json(200, &plain(what)));
+        return Ok(respond::json(200, &plain(kinds, what)));
     };
     let document = json!({
         "kind": "APIGroupDiscoveryList",
         "apiVersion": format!("apidiscovery.k8s.io/{version}"),
         "metadata": {},
-        "items": aggregated_groups(*what == Discovery::Core),
+        "items": aggregated_groups(kinds, *what == Discovery::Core),
     });
     let mut response = respond::json(200, &document);
     let media = match version {
@@ -64,15 +62,16 @@ fn aggregated_version(offer: &Offer<'_>) -> Option<&'static str> {
     }
 }
 
-fn aggregated_groups(core: bool) -> Vec<Value> {
-    versions()
+fn aggregated_groups(kinds: &Kinds, core: bool) -> Vec<Value> {
+    kinds
+        .versions()
         .into_iter()
         .filter(|(group, _)| group.is_empty() == core)
         .map(|(group, version)| {
-            let kinds = KINDS
-                .iter()
-                .filter(|kind| kind.group == group && kind.version == version);
-            let resources: Vec<Value> = kinds.map(aggregated_resource).collect();
+            let resources: Vec<Value> = kinds
+                .of(group, version)
+                .map(|kind| aggregated_resource(kind))
+                .collect();
             let metadata = match group {
                 "" => json!({ "creationTimestamp": null }),
                 name => json!({ "name": name, "creationTimestamp": null }),
@@ -96,15 +95,15 @@ fn aggregated_resource(kind: &Kind) -> Value {
         .map(|sub| {
             json!({
                 "subresource": sub.name, "verbs": sub.verbs,
-                "responseKind": response_kind(sub.kind),
+                "responseKind": response_kind(&sub.kind),
             })
         })
         .collect();
     let mut resource = json!({
         "resource": kind.plural,
-        "responseKind": response_kind(kind.kind),
+        "responseKind": response_kind(&kind.kind),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": kind.singular(),
+        "singularResource": kind.singular,
         "verbs": VERBS,
     });
     let lists = [
@@ -120,9 +119,10 @@ fn aggregated_resource(kind: &Kind) -> Value {
     resource
 }
 
-fn plain(what: &Discovery) -> Value {
+fn plain(kinds: &Kinds, what: &Discovery) -> Value {
     let named = || {
-        versions()
+        kinds
+            .versions()
             .into_iter()
             .filter(|(group, _)| !group.is_empty())
     };
@@ -146,10 +146,10 @@ fn plain(what: &Discovery) -> Value {
             group
         }
         Discovery::Version(group, version) => {
-            let kinds = KINDS
-                .iter()
-                .filter(|kind| kind.group == group && kind.version == version);
-            let resources: Vec<Value> = kinds.flat_map(plain_resources).collect();
+            let resources: Vec<Value> = kinds
+                .of(group, version)
+                .flat_map(|kind| plain_resources(kind))
+                .collect();
             let group_version = match group.as_str() {
                 "" => version.clone(),
                 group => format!("{group}/{version}"),
@@ -169,12 +169,12 @@ fn api_group(group: &str, version: &str) -> Value {
 
 fn plain_resources(kind: &Kind) -> Vec<Value> {
     let mut resource = json!({
-        "name": kind.plural, "singularName": kind.singular(), "namespaced": kind.namespaced,
+        "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
         "kind": kind.kind, "verbs": VERBS,
     });
     for (field, names) in [
-        ("shortNames", kind.short_names),
-        ("categories", kind.categories),
+        ("shortNames", &kind.short_names),
+        ("categories", &kind.categories),
     ] {
         if !names.is_empty() {
             resource[field] = json!(names);
@@ -187,12 +187,4 @@ fn plain_resources(kind: &Kind) -> Vec<Value> {
         })
     });
     std::iter::once(resource).chain(below).collect()
-}
-
-/// Every group and version that has kinds.
-pub(super) fn versions() -> BTreeSet<(&'static str, &'static str)> {
-    KINDS
-        .iter()
-        .map(|kind| (kind.group, kind.version))
-        .collect()
 }

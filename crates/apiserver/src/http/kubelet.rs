@@ -38,7 +38,7 @@ impl Api {
                 .find("pods", &target.namespace, &target.name)
                 .cloned()
         };
-        let pod = pod.ok_or_else(|| Status::not_found(target.kind, &target.name))?;
+        let pod = pod.ok_or_else(|| Status::not_found(&target.kind, &target.name))?;
         let container = container(&pod, call.query.text("container"))?;
         let stream = self.connect(&pod).await?;
         let query = call.parts.uri.query().unwrap_or_default();

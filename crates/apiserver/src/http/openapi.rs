@@ -6,16 +6,15 @@ pub(super) mod v2;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::discovery::versions;
-use crate::kinds::{KINDS, Kind};
+use crate::kinds::{Kind, Kinds};
 
 /// `/openapi/v3`: the documents, with a hash of their content so that clients
 /// may keep them.
-pub(super) fn index() -> Value {
+pub(super) fn index(kinds: &Kinds) -> Value {
     let mut paths = Map::new();
-    for (group, version) in versions() {
+    for (group, version) in kinds.versions() {
         let path = path_of(group, version);
-        let text = render(group, version).to_string();
+        let text = render(kinds, group, version).to_string();
         let hash = Sha256::digest(&text);
         let hash: String = hash.iter().map(|byte| format!("{byte:02X}")).collect();
         let url = format!("/openapi/v3/{path}?hash={hash}");
@@ -25,11 +24,12 @@ pub(super) fn index() -> Value {
 }
 
 /// The document of `api/v1`, `apis/GROUP/VERSION`.
-pub(super) fn document(path: &str) -> Option<Value> {
-    let (group, version) = versions()
+pub(super) fn document(kinds: &Kinds, path: &str) -> Option<Value> {
+    let (group, version) = kinds
+        .versions()
         .into_iter()
         .find(|(group, version)| path_of(group, version) == path)?;
-    Some(render(group, version))
+    Some(render(kinds, group, version))
 }
 
 fn path_of(group: &str, version: &str) -> String {
@@ -39,15 +39,10 @@ fn path_of(group: &str, version: &str) -> String {
     }
 }
 
-fn render(group: &str, version: &str) -> Value {
-    let kinds = || {
-        KINDS
-            .iter()
-            .filter(|kind| kind.group == group && kind.version == version)
-    };
+fn render(kinds: &Kinds, group: &str, version: &str) -> Value {
     let mut paths = Map::new();
     let mut schemas = Map::new();
-    for kind in kinds() {
+    for kind in kinds.of(group, version) {
         let base = collection_url(kind);
         paths.insert(format!("{base}/{{name}}"), object_path(kind));
         paths.insert(base, collection_path(kind));
@@ -62,7 +57,7 @@ fn render(group: &str, version: &str) -> Value {
 }
 
 fn schema_name(kind: &Kind) -> String {
-    let group = match kind.group {
+    let group = match kind.group.as_str() {
         "" => "core",
         group => group.split('.').next().unwrap_or(group),
     };
@@ -71,7 +66,7 @@ fn schema_name(kind: &Kind) -> String {
 
 /// `/api/v1/namespaces/{namespace}/pods`.
 fn collection_url(kind: &Kind) -> String {
-    let base = path_of(kind.group, kind.version);
+    let base = path_of(&kind.group, &kind.version);
     match kind.namespaced {
         true => format!("/{base}/namespaces/{{namespace}}/{}", kind.plural),
         false => format!("/{base}/{}", kind.plural),
@@ -154,7 +149,7 @@ fn schema(kind: &Kind) -> Value {
 }
 
 fn body_fields(kind: &Kind) -> &'static [&'static str] {
-    match kind.kind {
+    match kind.kind.as_str() {
         "ConfigMap" => &["data", "binaryData", "immutable"],
         "Endpoints" => &["subsets"],
         "EndpointSlice" => &["addressType", "endpoints", "ports"],

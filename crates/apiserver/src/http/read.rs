@@ -42,14 +42,14 @@ impl Api {
             .find(&target.resource(), &target.namespace, &target.name)
             .cloned();
         drop(objects);
-        let object = found.ok_or_else(|| Status::not_found(target.kind, &target.name))?;
-        Ok(respond::object(200, target.kind, &object, form))
+        let object = found.ok_or_else(|| Status::not_found(&target.kind, &target.name))?;
+        Ok(respond::object(200, &target.kind, &object, form))
     }
 
     pub(super) fn list(&self, call: &Call) -> Answer {
         let form = accept::form(&call.parts.headers)?;
         let page = self.page(call)?;
-        let kind = call.path.target.kind;
+        let kind = &*call.path.target.kind;
         Ok(match form {
             Form::Object => respond::json_bytes(list_json(kind, &page)),
             Form::Table(version) => {
@@ -76,7 +76,7 @@ impl Api {
 
     fn page(&self, call: &Call) -> Result<Page, Status> {
         let target = &call.path.target;
-        let selection = call.query.selection(target.kind)?;
+        let selection = call.query.selection(&target.kind)?;
         let limit: usize = call.query.number("limit")?.unwrap_or(0);
         let (mut objects, revision) = self.snapshot(call)?;
         objects.retain(|object| selection.matches(object));
@@ -174,7 +174,7 @@ fn continue_expired() -> Status {
 fn list_json(kind: &Kind, page: &Page) -> Bytes {
     let head = format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
-        kind.list_kind(),
+        kind.list_kind,
         kind.api_version(),
         page.metadata()
     );

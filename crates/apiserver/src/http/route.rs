@@ -1,6 +1,8 @@
 //! From a path to what it names.
 
-use crate::kinds::{KINDS, Kind, by_resource};
+use std::sync::Arc;
+
+use crate::kinds::{Kind, Kinds};
 use crate::rest::Target;
 
 /// What a path names.
@@ -41,7 +43,7 @@ pub(super) struct ResourcePath {
 }
 
 /// `None` for a path that names nothing.
-pub(super) fn route(path: &str) -> Option<Route> {
+pub(super) fn route(kinds: &Kinds, path: &str) -> Option<Route> {
     let segments: Vec<&str> = path
         .split('/')
         .filter(|segment| !segment.is_empty())
@@ -58,25 +60,25 @@ pub(super) fn route(path: &str) -> Option<Route> {
         ["api", version] => Discovery::Version(String::new(), text(version)),
         ["apis", group] => Discovery::Group(text(group)),
         ["apis", group, version] => Discovery::Version(text(group), text(version)),
-        ["api", version, rest @ ..] => return resource("", version, rest).map(Route::Resource),
+        ["api", version, rest @ ..] => {
+            return resource(kinds, "", version, rest).map(Route::Resource);
+        }
         ["apis", group, version, rest @ ..] => {
-            return resource(group, version, rest).map(Route::Resource);
+            return resource(kinds, group, version, rest).map(Route::Resource);
         }
         _ => return None,
     };
     let known = match &discovery {
         Discovery::Core | Discovery::Groups => true,
-        Discovery::Group(group) => KINDS.iter().any(|kind| kind.group == group),
-        Discovery::Version(group, version) => KINDS
-            .iter()
-            .any(|kind| kind.group == group && kind.version == version),
+        Discovery::Group(group) => kinds.iter().any(|kind| kind.group == *group),
+        Discovery::Version(group, version) => kinds.of(group, version).next().is_some(),
     };
     known.then_some(Route::Discovery(discovery))
 }
 
-fn resource(group: &str, version: &str, segments: &[&str]) -> Option<ResourcePath> {
-    let find = |plural| by_resource(group, version, plural);
-    let found = |kind: &'static Kind, namespace: &str, rest: &[&str]| {
+fn resource(kinds: &Kinds, group: &str, version: &str, segments: &[&str]) -> Option<ResourcePath> {
+    let find = |plural| kinds.by_resource(group, version, plural);
+    let found = |kind: &Arc<Kind>, namespace: &str, rest: &[&str]| {
         let (name, subresource) = match rest {
             [] => ("", None),
             [name] => (*name, None),
@@ -84,7 +86,7 @@ fn resource(group: &str, version: &str, segments: &[&str]) -> Option<ResourcePat
             _ => return None,
         };
         let target = Target {
-            kind,
+            kind: Arc::clone(kind),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         };

@@ -47,7 +47,7 @@ struct Beginning {
 
 /// One open watch.
 struct Watcher {
-    kind: &'static Kind,
+    kind: Arc<Kind>,
     /// Namespace and name that are wanted; empty for all.
     namespace: String,
     name: String,
@@ -65,7 +65,7 @@ impl Api {
     pub(super) fn watch(&self, call: &Call) -> Answer {
         let target = &call.path.target;
         let form = accept::form(&call.parts.headers)?;
-        let selection = call.query.selection(target.kind)?;
+        let selection = call.query.selection(&target.kind)?;
         let bookmarks = call.query.flag("allowWatchBookmarks")?;
         let timeout: Option<u64> = call.query.number("timeoutSeconds")?;
         let timeout = match timeout {
@@ -75,7 +75,7 @@ impl Api {
         let now = Instant::now();
         let beginning = self.beginning(call)?;
         let mut watcher = Watcher {
-            kind: target.kind,
+            kind: Arc::clone(&target.kind),
             namespace: target.namespace.clone(),
             name: target.name.clone(),
             selection,
@@ -234,7 +234,7 @@ impl Watcher {
 
     fn push(&mut self, event_type: &str, object: &Object) {
         if self.form != Form::Object {
-            return self.push_line(event_type, &respond::formed(self.kind, object, self.form));
+            return self.push_line(event_type, &respond::formed(&self.kind, object, self.form));
         }
         let head = format!("{{\"type\":\"{event_type}\",\"object\":");
         let mut line = BytesMut::with_capacity(head.len() + object.json().len() + 2);
@@ -255,7 +255,7 @@ impl Watcher {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
         let object = match self.form {
-            Form::Table(version) => table::table(self.kind, version, [], &metadata),
+            Form::Table(version) => table::table(&self.kind, version, [], &metadata),
             Form::Object | Form::Metadata(_) => json!({
                 "kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata,
             }),

@@ -1,5 +1,7 @@
 //! Create, update, patch and delete.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::body::{self, media_type, warnings};
@@ -32,10 +34,10 @@ impl Api {
         let validation = call.query.field_validation()?;
         let dry_run = call.query.dry_run()?;
         let headers = &call.parts.headers;
-        let (object, warnings) = body::object(target.kind, headers, call.body, validation).await?;
-        let kind = target.kind;
+        let (object, warnings) = body::object(&target.kind, headers, call.body, validation).await?;
+        let kind = Arc::clone(&target.kind);
         let created = self.registry.create(target, object, dry_run).await?;
-        let mut response = respond::object(201, kind, &created, form);
+        let mut response = respond::object(201, &kind, &created, form);
         respond::warn(&mut response, &warnings);
         Ok(response)
     }
@@ -49,8 +51,8 @@ impl Api {
             parts,
             body,
         } = call;
-        let kind = path.target.kind;
-        let (object, heard) = body::object(kind, &parts.headers, body, validation).await?;
+        let (object, heard) =
+            body::object(&path.target.kind, &parts.headers, body, validation).await?;
         let content = Content::Object(object);
         let change = Change {
             content,
@@ -92,13 +94,13 @@ impl Api {
         let form = accept::form(&call.parts.headers)?;
         let dry_run = call.query.dry_run()?;
         let validation = call.query.field_validation()?;
-        let kind = call.path.target.kind;
+        let kind = Arc::clone(&call.path.target.kind);
         let (object, strict) = self
             .registry
             .update(call.path.target, change, dry_run)
             .await?;
         heard.extend(warnings(strict, validation));
-        let mut response = respond::object(200, kind, &object, form);
+        let mut response = respond::object(200, &kind, &object, form);
         respond::warn(&mut response, &heard);
         Ok(response)
     }
@@ -109,24 +111,24 @@ impl Api {
         }
         let form = accept::form(&call.parts.headers)?;
         let (target, options, dry_run) = delete_options(call).await?;
-        let kind = target.kind;
+        let kind = Arc::clone(&target.kind);
         match self.registry.delete(target, options, dry_run).await? {
-            Deleted::Removed(object) if !ANSWERED_WITH_OBJECT.contains(&kind.kind) => {
-                let success = respond::success(kind, object.name(), object.metadata("uid"));
+            Deleted::Removed(object) if !ANSWERED_WITH_OBJECT.contains(&kind.kind.as_str()) => {
+                let success = respond::success(&kind, object.name(), object.metadata("uid"));
                 Ok(respond::json(200, &success))
             }
             Deleted::Removed(object) | Deleted::Marked(object) => {
-                Ok(respond::object(200, kind, &object, form))
+                Ok(respond::object(200, &kind, &object, form))
             }
         }
     }
 
     pub(super) async fn delete_collection(&self, call: Call) -> Answer {
-        let kind = call.path.target.kind;
+        let kind = Arc::clone(&call.path.target.kind);
         if kind.namespaced && call.path.target.namespace.is_empty() || kind.kind == "Namespace" {
             return Err(Status::method_not_allowed());
         }
-        let selection = call.query.selection(kind)?;
+        let selection = call.query.selection(&kind)?;
         let (target, options, dry_run) = delete_options(call).await?;
         let matches = move |object: &crate::store::Object| selection.matches(object);
         let deleted = self
@@ -135,7 +137,7 @@ impl Api {
             .await?;
         let items: Vec<&Value> = deleted.iter().map(|object| object.value()).collect();
         let list = json!({
-            "kind": kind.list_kind(), "apiVersion": kind.api_version(),
+            "kind": kind.list_kind, "apiVersion": kind.api_version(),
             "metadata": {}, "items": items,
         });
         Ok(respond::json(200, &list))

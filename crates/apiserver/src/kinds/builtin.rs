@@ -1,151 +1,139 @@
-//! The rules of the kinds that the server serves: which function does what.
+//! The kinds of Kubernetes itself. A new one is an entry of [`all`], a [`Rules`]
+//! implementation for its type and its fields in `schema/kubernetes.txt`.
+
+mod core;
+
+use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
-use super::Rules;
-use crate::defaults;
-use crate::validate::{self, FieldErrors, NameRule, names};
+use super::typed::Typed;
+use super::{Kind, Kinds, Rules, Subresource};
 
-impl Rules for Namespace {
-    const NAME: NameRule = names::dns_label;
-
-    fn default(&mut self) {
-        defaults::namespace(self);
-    }
-
-    fn prepare_create(&mut self) {
-        defaults::new_namespace(self);
-    }
-
-    /// Finalizers of the specification are removed at `/finalize` only.
-    fn prepare_update(&mut self, old: &Self) {
-        self.spec.clone_from(&old.spec);
-    }
-
-    /// The name and the metadata are all there is.
-    fn validate(&self, _errors: &mut FieldErrors) {}
+/// The kinds that every server serves.
+pub fn builtin() -> &'static Kinds {
+    static ALL: LazyLock<Kinds> = LazyLock::new(|| all().into_iter().map(Arc::new).collect());
+    &ALL
 }
 
-impl Rules for Node {
-    fn default(&mut self) {
-        defaults::node(self);
-    }
-
-    fn validate(&self, errors: &mut FieldErrors) {
-        validate::node::validate(self, errors);
-    }
-
-    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
-        validate::node::validate_update(self, old, errors);
-    }
-
-    fn validate_status(&self, _old: &Self, errors: &mut FieldErrors) {
-        validate::node::validate(self, errors);
-    }
+/// A kind that this crate's own code names.
+pub(crate) fn known(api_version: &str, kind: &str) -> &'static Arc<Kind> {
+    builtin()
+        .by_kind(api_version, kind)
+        .expect("the code names kinds of the list below")
 }
 
-impl Rules for ConfigMap {
-    fn validate(&self, errors: &mut FieldErrors) {
-        validate::config_map::validate(self, errors);
-    }
+const POD_FIELDS: &[&str] = &[
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.nominatedNodeName",
+];
 
-    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
-        validate::config_map::validate_update(self, old, errors);
-    }
+const EVENT_FIELDS: &[&str] = &[
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
+];
+
+/// In the order of discovery.
+fn all() -> Vec<Kind> {
+    vec![
+        cluster::<Namespace>()
+            .short("ns")
+            .with_status()
+            .selectable(&["status.phase"]),
+        cluster::<Node>()
+            .short("no")
+            .with_status()
+            .selectable(&["spec.unschedulable"]),
+        namespaced::<ConfigMap>().short("cm"),
+        namespaced::<Endpoints>().short("ep"),
+        namespaced::<Event>().short("ev").selectable(EVENT_FIELDS),
+        namespaced::<Pod>()
+            .short("po")
+            .in_all()
+            .below("binding", "Binding", &["create"])
+            .below("exec", "PodExecOptions", &["create", "get"])
+            .below("log", "Pod", &["get"])
+            .with_status()
+            .selectable(POD_FIELDS),
+        namespaced::<Service>()
+            .short("svc")
+            .in_all()
+            .with_status()
+            .selectable(&["spec.clusterIP", "spec.type"]),
+        namespaced::<EndpointSlice>(),
+        namespaced::<NetworkPolicy>().short("netpol"),
+    ]
 }
 
-impl Rules for Endpoints {
-    fn default(&mut self) {
-        defaults::endpoints::endpoints(self);
-    }
-
-    fn validate(&self, errors: &mut FieldErrors) {
-        validate::endpoints::validate(self, errors);
-    }
-}
-
-impl Rules for Event {
-    fn validate(&self, errors: &mut FieldErrors) {
-        validate::event::validate(self, errors);
-    }
-}
-
-impl Rules for Pod {
-    fn default(&mut self) {
-        defaults::pod::default(self);
-    }
-
-    fn prepare_create(&mut self) {
-        defaults::pod::prepare_create(self);
-    }
-
-    fn validate(&self, errors: &mut FieldErrors) {
-        validate::pod::validate(self, errors);
-    }
-
-    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
-        validate::pod::validate_update(self, old, errors);
-    }
-
-    fn validate_status(&self, _old: &Self, errors: &mut FieldErrors) {
-        validate::pod::validate_status(self, errors);
+fn cluster<T: Rules>() -> Kind {
+    Kind {
+        namespaced: false,
+        ..namespaced::<T>()
     }
 }
 
-impl Rules for Service {
-    const NAME: NameRule = names::dns_1035_label;
-
-    fn default(&mut self) {
-        defaults::service::default(self);
-    }
-
-    fn prepare_create(&mut self) {
-        defaults::service::prepare_create(self);
-    }
-
-    fn prepare_update(&mut self, old: &Self) {
-        defaults::service::prepare_update(self, old);
-    }
-
-    fn validate(&self, errors: &mut FieldErrors) {
-        validate::service::validate(self, errors);
-    }
-
-    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
-        validate::service::validate_update(self, old, errors);
-    }
-
-    fn validate_status(&self, _old: &Self, errors: &mut FieldErrors) {
-        validate::service::validate_status(self, errors);
+fn namespaced<T: Rules>() -> Kind {
+    Kind {
+        group: T::GROUP.to_owned(),
+        version: T::VERSION.to_owned(),
+        kind: T::KIND.to_owned(),
+        plural: T::URL_PATH_SEGMENT.to_owned(),
+        singular: T::KIND.to_ascii_lowercase(),
+        list_kind: format!("{}List", T::KIND),
+        short_names: Vec::new(),
+        categories: Vec::new(),
+        namespaced: true,
+        subresources: Vec::new(),
+        selectable_fields: Vec::new(),
+        behaviour: Box::new(Typed::<T>::default()),
     }
 }
 
-impl Rules for EndpointSlice {
-    const GENERATION: bool = true;
-
-    fn default(&mut self) {
-        defaults::endpoints::slice(self);
+impl Kind {
+    fn short(mut self, name: &str) -> Kind {
+        self.short_names.push(name.to_owned());
+        self
     }
 
-    fn validate(&self, errors: &mut FieldErrors) {
-        validate::endpoints::validate_slice(self, errors);
+    /// `kubectl get all` lists it.
+    fn in_all(mut self) -> Kind {
+        self.categories.push("all".to_owned());
+        self
     }
 
-    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
-        validate::endpoints::validate_slice_update(self, old, errors);
-    }
-}
-
-impl Rules for NetworkPolicy {
-    const GENERATION: bool = true;
-
-    fn default(&mut self) {
-        defaults::network_policy::network_policy(self);
+    fn below(mut self, name: &'static str, kind: &str, verbs: &'static [&'static str]) -> Kind {
+        self.subresources.push(Subresource {
+            name,
+            kind: kind.to_owned(),
+            verbs,
+        });
+        self
     }
 
-    fn validate(&self, errors: &mut FieldErrors) {
-        validate::network_policy::validate(self, errors);
+    fn with_status(mut self) -> Kind {
+        self.subresources.push(Subresource::status(&self.kind));
+        self
+    }
+
+    fn selectable(mut self, fields: &[&str]) -> Kind {
+        self.selectable_fields = fields.iter().map(|&field| field.to_owned()).collect();
+        self
     }
 }

@@ -27,11 +27,11 @@ pub struct DecodeError {
 
 /// A value of the wrong type in an object.
 #[derive(Debug)]
-pub(super) struct TypeError {
+pub(crate) struct TypeError {
     /// `spec.ports[0].port`.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// In serde's words.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 impl Kind {
@@ -39,7 +39,7 @@ impl Kind {
     /// [`Decoded::strict`].
     #[must_use]
     pub fn strict_error(&self, strict: &[String]) -> DecodeError {
-        self.cannot_handle(self.kind, self.version, &strict_text(strict), None)
+        self.cannot_handle(&self.kind, &self.version, &strict_text(strict), None)
     }
 
     fn cannot_handle(
@@ -88,9 +88,9 @@ pub(super) fn decode(kind: &Kind, body: &[u8]) -> Result<Decoded, DecodeError> {
 pub(super) fn decode_value(kind: &Kind, mut value: Value) -> Result<Decoded, DecodeError> {
     adopt_type(kind, &mut value)?;
     fill_null(&mut value);
-    let (mut object, unknown) = (kind.rules.decode)(&value).map_err(|error| {
+    let (mut object, unknown) = kind.behaviour.decode(&value).map_err(|error| {
         let why = go_text(kind, &value, &error);
-        kind.cannot_handle(kind.kind, kind.version, &why, Some(error.path))
+        kind.cannot_handle(&kind.kind, &kind.version, &why, Some(error.path))
     })?;
     omit_empty(&mut object);
     Ok(Decoded {
@@ -134,7 +134,7 @@ fn adopt_type(kind: &Kind, value: &mut Value) -> Result<(), DecodeError> {
     };
     let (given_version, given_kind) = (
         given("apiVersion", &api_version)?,
-        given("kind", kind.kind)?,
+        given("kind", &kind.kind)?,
     );
     if given_version != api_version {
         return Err(DecodeError {
@@ -148,7 +148,7 @@ fn adopt_type(kind: &Kind, value: &mut Value) -> Result<(), DecodeError> {
     if given_kind != kind.kind {
         return Err(kind.cannot_handle(
             &given_kind,
-            kind.version,
+            &kind.version,
             "the kind in the data is not the kind of the path",
             Some("kind".to_owned()),
         ));

@@ -9,14 +9,16 @@ use super::*;
 
 #[test]
 fn every_kind_is_found_by_its_path_and_by_its_type() {
-    for kind in KINDS {
+    let kinds = builtin();
+    for kind in kinds.iter() {
         assert_eq!(
-            by_resource(kind.group, kind.version, kind.plural),
+            kinds.by_resource(&kind.group, &kind.version, &kind.plural),
             Some(kind)
         );
-        assert_eq!(by_kind(&kind.api_version(), kind.kind), Some(kind));
+        assert_eq!(kinds.by_kind(&kind.api_version(), &kind.kind), Some(kind));
     }
-    let names: Vec<String> = KINDS.iter().map(Kind::qualified_plural).collect();
+    let names = kinds.iter().map(|kind| kind.qualified_plural());
+    let names: Vec<String> = names.collect();
     assert_eq!(
         names,
         [
@@ -31,11 +33,12 @@ fn every_kind_is_found_by_its_path_and_by_its_type() {
             "networkpolicies.networking.k8s.io"
         ]
     );
-    assert_eq!(by_resource("apps", "v1", "deployments"), None);
+    assert_eq!(kinds.by_resource("apps", "v1", "nothing"), None);
 }
 
 fn decode(plural: &str, body: &str) -> Result<Decoded, DecodeError> {
-    by_resource("", "v1", plural)
+    builtin()
+        .by_resource("", "v1", plural)
         .unwrap()
         .decode(body.as_bytes())
 }
@@ -72,7 +75,7 @@ fn what_a_strict_client_wants_refused_is_named() {
         expected.sort_unstable();
         assert_eq!(strict, expected, "{body}");
     }
-    let kind = by_kind("v1", "Service").unwrap();
+    let kind = known("v1", "Service");
     let strict = [
         "unknown field \"spec.foo\"".to_owned(),
         "duplicate field \"spec.type\"".to_owned(),
@@ -204,7 +207,7 @@ fn empty_is_absent_except_where_it_means_something() {
 
 #[test]
 fn a_status_is_written_at_its_own_path_only() {
-    let kind = by_kind("v1", "Service").unwrap();
+    let kind = known("v1", "Service");
     let object = json!({"metadata": {"name": "s", "namespace": "d", "uid": "u"},
         "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]},
         "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}]}}});
@@ -231,7 +234,7 @@ fn a_status_is_written_at_its_own_path_only() {
 
 #[test]
 fn a_generation_counts_the_changes_of_the_specification() {
-    let kind = by_kind("networking.k8s.io/v1", "NetworkPolicy").unwrap();
+    let kind = known("networking.k8s.io/v1", "NetworkPolicy");
     let object = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
         "metadata": {"name": "p", "namespace": "d"}, "spec": {"podSelector": {}}});
     let first = kind.admit_create(object).unwrap();

@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::kinds::by_kind;
+use crate::kinds::known;
 
 mod properties;
 
@@ -27,7 +27,7 @@ fn pod() -> Value {
 }
 
 fn strategic(object: &Value, patch: &Value) -> Result<Value, PatchError> {
-    let kind = by_kind("v1", object["kind"].as_str().unwrap()).unwrap();
+    let kind = known("v1", object["kind"].as_str().unwrap());
     let body = patch.to_string();
     apply(kind, PatchType::StrategicMerge, object, body.as_bytes()).map(|decoded| decoded.object)
 }
@@ -241,7 +241,7 @@ fn refused_patches_say_why() {
 
 #[test]
 fn json_and_merge_patches_apply_whole_or_not_at_all() {
-    let kind = by_kind("v1", "Service").unwrap();
+    let kind = known("v1", "Service");
     let run = |patch, body: &str| apply(kind, patch, &service(), body.as_bytes());
     let merged = run(
         PatchType::Merge,
@@ -288,7 +288,7 @@ fn json_and_merge_patches_apply_whole_or_not_at_all() {
 
 #[test]
 fn copies_cannot_grow_without_bound() {
-    let kind = by_kind("v1", "Service").unwrap();
+    let kind = known("v1", "Service");
     let copies: Vec<Value> = (0..64)
         .map(|n| json!({"op": "copy", "from": "/metadata", "path": format!("/metadata/x{n}")}))
         .collect();

@@ -13,7 +13,7 @@ pub(super) fn bind(
     binding: &Value,
 ) -> Result<(), Status> {
     let pod = target.find(transaction)?;
-    let refuse = |why: &str| Err(Status::conflict(target.kind, &target.name, why));
+    let refuse = |why: &str| Err(Status::conflict(&target.kind, &target.name, why));
     let uid = metadata_text(binding, "uid");
     if !uid.is_empty() && uid != pod.metadata("uid") {
         return refuse("the binding is for another pod of the same name (its uid differs)");

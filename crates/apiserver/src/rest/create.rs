@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Context, Target, core_kind, is_terminating, services, set_metadata, timestamp};
+use super::{Context, Target, is_terminating, services, set_metadata, timestamp};
+use crate::kinds;
 use crate::status::Status;
 use crate::store::{Object, Transaction, metadata_text};
 use crate::validate::Cause;
@@ -32,7 +33,7 @@ pub(super) fn create(
     target: &Target,
     mut object: Value,
 ) -> Result<Arc<Object>, Status> {
-    let kind = target.kind;
+    let kind = &*target.kind;
     stamp(&mut object, target, context)?;
     require_namespace(transaction, target, metadata_text(&object, "name"))?;
     choose_name(transaction, target, &mut object);
@@ -93,7 +94,7 @@ fn require_namespace(
     }
     let wanted = &target.namespace;
     let Some(namespace) = transaction.objects().find("namespaces", "", wanted) else {
-        return Err(Status::not_found(core_kind("namespaces"), wanted));
+        return Err(Status::not_found(kinds::known("v1", "Namespace"), wanted));
     };
     if !is_terminating(namespace) {
         return Ok(());
@@ -101,7 +102,7 @@ fn require_namespace(
     let why = format!(
         "unable to create new content in namespace {wanted} because it is being terminated"
     );
-    let mut status = Status::forbidden(target.kind, name, &why);
+    let mut status = Status::forbidden(&target.kind, name, &why);
     status.details.causes = vec![Cause {
         reason: "NamespaceTerminating",
         message: format!("namespace {wanted} is being terminated"),

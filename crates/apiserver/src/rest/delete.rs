@@ -9,9 +9,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Context, Target, core_kind, has_finalizers, is_terminating, services, set_metadata};
+use super::{Context, Target, has_finalizers, is_terminating, services, set_metadata};
 use crate::clock;
-use crate::kinds::KINDS;
 use crate::status::Status;
 use crate::store::{Object, Transaction};
 
@@ -51,7 +50,7 @@ pub(super) fn delete(
     if target.kind.kind == "Namespace" {
         return mark_namespace(transaction, context, target, &object).map(Deleted::Marked);
     }
-    let grace = match target.kind.kind {
+    let grace = match target.kind.kind.as_str() {
         "Pod" => pod_grace(transaction, &object, options.grace),
         _ => 0,
     };
@@ -82,7 +81,7 @@ pub(super) fn delete_collection(
         .collect();
     for object in &chosen {
         let one = Target {
-            kind: target.kind,
+            kind: Arc::clone(&target.kind),
             namespace: object.namespace().to_owned(),
             name: object.name().to_owned(),
         };
@@ -107,7 +106,7 @@ fn require(target: &Target, object: &Object, options: &DeleteOptions) -> Result<
             let why = format!(
                 "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {actual}"
             );
-            return Err(Status::conflict(target.kind, &target.name, &why));
+            return Err(Status::conflict(&target.kind, &target.name, &why));
         }
     }
     Ok(())
@@ -179,7 +178,7 @@ pub(super) fn finish(
     target: &Target,
     object: &Arc<Object>,
 ) -> Arc<Object> {
-    services::release(transaction, context, target.kind, object.value());
+    services::release(transaction, context, &target.kind, object.value());
     let removed = transaction.remove(&target.resource(), &target.namespace, &target.name);
     if !target.namespace.is_empty() {
         remove_if_empty(transaction, &target.namespace);
@@ -197,7 +196,7 @@ fn mark_namespace(
     let name = target.name.as_str();
     if KEPT_NAMESPACES.contains(&name) {
         let why = "this namespace may not be deleted";
-        return Err(Status::forbidden(target.kind, name, why));
+        return Err(Status::forbidden(&target.kind, name, why));
     }
     if is_terminating(namespace) {
         return Ok(Arc::clone(namespace));
@@ -220,9 +219,9 @@ pub(super) fn empty_namespace(
         return Ok(());
     }
     let options = DeleteOptions::default();
-    for kind in KINDS.iter().filter(|kind| kind.namespaced) {
+    for kind in context.kinds.iter().filter(|kind| kind.namespaced) {
         let content = Target {
-            kind,
+            kind: Arc::clone(kind),
             namespace: name.to_owned(),
             name: String::new(),
         };
@@ -238,6 +237,6 @@ fn remove_if_empty(transaction: &mut Transaction<'_>, name: &str) {
     };
     let empty = transaction.objects().inside(name).next().is_none();
     if is_terminating(namespace) && empty && !has_finalizers(namespace.value()) {
-        transaction.remove(&core_kind("namespaces").qualified_plural(), "", name);
+        transaction.remove("namespaces", "", name);
     }
 }

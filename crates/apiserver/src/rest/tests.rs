@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Change, Content, DeleteOptions, Deleted, Registry, Target};
-use crate::kinds::{KINDS, Part};
+use crate::kinds::{Part, builtin};
 use crate::patch::PatchType;
 use crate::server::Settings;
 use crate::status::Status;
@@ -29,9 +29,9 @@ fn settings(dir: &std::path::Path) -> Settings {
 }
 
 fn target(kind: &str, namespace: &str, name: &str) -> Target {
-    let kind = KINDS.iter().find(|known| known.kind == kind).unwrap();
+    let kind = builtin().iter().find(|known| known.kind == kind).unwrap();
     Target {
-        kind,
+        kind: Arc::clone(kind),
         namespace: namespace.to_owned(),
         name: name.to_owned(),
     }

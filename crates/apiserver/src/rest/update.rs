@@ -36,7 +36,7 @@ pub(super) fn update(
     let (new, warnings) = match change.content {
         Content::Object(new) => (new, Vec::new()),
         Content::Patch(format, body) => {
-            let decoded: Decoded = patch::apply(target.kind, format, old.value(), &body)?;
+            let decoded: Decoded = patch::apply(&target.kind, format, old.value(), &body)?;
             if change.strict && !decoded.strict.is_empty() {
                 return Err(patch::strict_error(&decoded).into());
             }
@@ -51,7 +51,7 @@ pub(super) fn update(
 /// Name and namespace are the URL's, uid and resourceVersion (if given) the
 /// stored object's.
 fn require_same(target: &Target, new: &Value, old: &Object) -> Result<(), Status> {
-    let kind = target.kind;
+    let kind = &*target.kind;
     let given = |field| metadata_text(new, field);
     if given("name") != target.name {
         return Err(Status::bad_request(format!(
@@ -101,7 +101,7 @@ pub(super) fn replace(
     services::admit(
         transaction,
         context,
-        target.kind,
+        &target.kind,
         &mut new,
         Some(old.value()),
     )?;

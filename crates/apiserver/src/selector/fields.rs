@@ -105,7 +105,7 @@ fn unescape(value: &str) -> Option<String> {
 
 fn offered(kind: &Kind, field: &str) -> Result<(), SelectorError> {
     let by_name = field == "metadata.name" || (kind.namespaced && field == "metadata.namespace");
-    if by_name || kind.selectable_fields.contains(&field) {
+    if by_name || kind.selectable_fields.iter().any(|known| known == field) {
         return Ok(());
     }
     Err(SelectorError(if kind.selectable_fields.is_empty() {

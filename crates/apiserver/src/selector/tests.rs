@@ -117,11 +117,11 @@ fn field_selectors_match_as_kubernetes_does() {
         ("nodes", &node, "spec.unschedulable=true", true),
     ];
     for (plural, object, text, expected) in cases {
-        let kind = kinds::by_resource("", "v1", plural).unwrap();
+        let kind = kinds::builtin().by_resource("", "v1", plural).unwrap();
         let selector = FieldSelector::parse(kind, text).unwrap();
         assert_eq!(selector.matches(object), expected, "{plural} {text:?}");
     }
-    let pods = kinds::by_resource("", "v1", "pods").unwrap();
+    let pods = kinds::builtin().by_resource("", "v1", "pods").unwrap();
     let selector = FieldSelector::parse(pods, "status.phase=a,metadata.name=b").unwrap();
     assert_eq!(selector.name(), Some("b"));
 }
@@ -152,7 +152,7 @@ fn unusable_field_selectors_are_named() {
         ),
     ];
     for (plural, text, expected) in cases {
-        let kind = kinds::by_resource("", "v1", plural).unwrap();
+        let kind = kinds::builtin().by_resource("", "v1", plural).unwrap();
         let error = FieldSelector::parse(kind, text).unwrap_err();
         assert_eq!(error.to_string(), expected, "{plural} {text:?}");
     }

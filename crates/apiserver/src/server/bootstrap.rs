@@ -1,13 +1,14 @@
 //! What every cluster has from the start.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::Settings;
 use crate::Error;
-use crate::kinds::{Part, by_kind};
+use crate::kinds::{Part, known};
 use crate::rest::{Change, Content, DeleteOptions, Registry, Target};
 use crate::status::Status;
 
@@ -146,10 +147,8 @@ fn target_of(object: &Value) -> Target {
             .and_then(Value::as_str)
             .unwrap_or_default()
     };
-    let kind = by_kind(text("/apiVersion"), text("/kind"))
-        .expect("the objects in this file are of kinds that the server has");
     Target {
-        kind,
+        kind: Arc::clone(known(text("/apiVersion"), text("/kind"))),
         namespace: text("/metadata/namespace").to_owned(),
         name: text("/metadata/name").to_owned(),
     }
@@ -157,7 +156,7 @@ fn target_of(object: &Value) -> Target {
 
 async fn ensure(registry: &Registry, object: Value) -> Result<(), Error> {
     let target = target_of(&object);
-    let kind = target.kind;
+    let kind = Arc::clone(&target.kind);
     let describe = format!("{} {}", kind.kind, target.name);
     let failed = |status: Status| Error::Bootstrap {
         object: describe,

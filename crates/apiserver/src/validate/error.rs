@@ -235,9 +235,9 @@ impl FieldErrors {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Invalid {
     /// The kind's API group.
-    pub group: &'static str,
+    pub group: String,
     /// The kind.
-    pub kind: &'static str,
+    pub kind: String,
     /// The object's name.
     pub name: String,
     /// What is wrong.
@@ -260,8 +260,8 @@ impl Invalid {
     #[must_use]
     pub fn new(kind: &Kind, name: &str, errors: Vec<FieldError>) -> Self {
         Self {
-            group: kind.group,
-            kind: kind.kind,
+            group: kind.group.clone(),
+            kind: kind.kind.clone(),
             name: name.to_owned(),
             errors,
         }
@@ -298,7 +298,7 @@ impl Invalid {
     pub fn status(&self) -> Value {
         let mut details = json!({"name": self.name, "kind": self.kind, "causes": self.causes()});
         if !self.group.is_empty() {
-            details["group"] = self.group.into();
+            details["group"] = self.group.as_str().into();
         }
         json!({
             "kind": "Status",

@@ -7,7 +7,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kinds::{Part, by_kind};
+use crate::kinds::{Part, known};
 
 mod objects;
 mod pods;
@@ -43,7 +43,7 @@ pub(super) fn changed(object: &Value, change: &Value) -> Value {
 
 fn kind_of(object: &Value) -> &'static crate::kinds::Kind {
     let text = |key: &str| object[key].as_str().unwrap();
-    by_kind(text("apiVersion"), text("kind")).unwrap()
+    known(text("apiVersion"), text("kind"))
 }
 
 fn texts(result: Result<(), super::Invalid>) -> Vec<String> {
@@ -72,7 +72,7 @@ pub(super) fn check_updates(object: &Value, cases: &[(Value, &[&str])]) {
 fn the_message_and_the_causes_are_those_of_kubernetes() {
     let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x", "namespace": "d"},
         "spec": {"ports": [{"port": 70000}]}});
-    let kind = by_kind("v1", "Service").unwrap();
+    let kind = known("v1", "Service");
     let invalid = kind.admit_create(object).unwrap_err();
     assert_eq!(
         invalid.to_string(),
@@ -81,7 +81,7 @@ fn the_message_and_the_causes_are_those_of_kubernetes() {
     );
     let object = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
         "metadata": {"name": "x", "namespace": "d"}, "spec": {"policyTypes": ["Sideways"]}});
-    let kind = by_kind("networking.k8s.io/v1", "NetworkPolicy").unwrap();
+    let kind = known("networking.k8s.io/v1", "NetworkPolicy");
     assert_eq!(
         kind.admit_create(object).unwrap_err().status(),
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",

@@ -21,15 +21,13 @@ impl Stored {
                     let name = value["metadata"]["name"].as_str().unwrap().to_owned();
                     let taken = kind.kind == "EndpointSlice" && self.slices.contains_key(&name);
                     assert!(!taken, "{name} exists: {self:#?}");
-                    (
-                        kind,
-                        kind.admit_create(kind.decode_value(value).unwrap().object)
-                            .unwrap(),
-                    )
+                    let decoded = kind.decode_value(value).unwrap().object;
+                    let admitted = kind.admit_create(decoded).unwrap();
+                    (kind, admitted)
                 }
                 Write::Update(kind, value) => {
                     let name = value["metadata"]["name"].as_str().unwrap();
-                    let old = match kind.kind {
+                    let old = match kind.kind.as_str() {
                         "EndpointSlice" => &self.slices[name],
                         _ => self.endpoints.as_ref().unwrap(),
                     };
@@ -38,14 +36,12 @@ impl Stored {
                         old["metadata"]["resourceVersion"]
                     );
                     let decoded = kind.decode_value(value.clone()).unwrap().object;
-                    (
-                        kind,
-                        kind.admit_update(decoded, old, crate::kinds::Part::Object)
-                            .unwrap(),
-                    )
+                    let part = crate::kinds::Part::Object;
+                    let admitted = kind.admit_update(decoded, old, part).unwrap();
+                    (kind, admitted)
                 }
                 Write::Delete(kind, name) => {
-                    match kind.kind {
+                    match kind.kind.as_str() {
                         "EndpointSlice" => assert!(self.slices.remove(&name).is_some()),
                         _ => self.endpoints = None,
                     }
@@ -54,7 +50,7 @@ impl Stored {
             };
             let mut object = object;
             object["metadata"]["resourceVersion"] = self.version.to_string().into();
-            match kind.kind {
+            match kind.kind.as_str() {
                 "EndpointSlice" => {
                     let name = object["metadata"]["name"].as_str().unwrap().to_owned();
                     self.slices.insert(name, object);

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::{collection_url, group_version_kind};
-use crate::kinds::{KINDS, Kind};
+use crate::kinds::{Kind, Kinds};
 
 /// What clients ask for.
 pub(in crate::http) const ASKED: &str =
@@ -67,11 +67,11 @@ impl Message {
 }
 
 /// The whole document.
-pub(in crate::http) fn document() -> Bytes {
+pub(in crate::http) fn document(kinds: &Kinds) -> Bytes {
     let info = Message::default()
         .text(field::INFO_TITLE, "Podway")
         .text(field::INFO_VERSION, "v1.33.0");
-    let paths = KINDS.iter().fold(Message::default(), |paths, kind| {
+    let paths = kinds.iter().fold(Message::default(), |paths, kind| {
         let collection = collection_url(kind);
         let object = format!("{collection}/{{name}}");
         paths

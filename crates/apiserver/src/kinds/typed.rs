@@ -1,5 +1,7 @@
-//! How a kind behaves: the trait its type implements, and the erased form that
-//! the registry holds.
+//! Kinds whose objects have a Rust type: the trait that the type implements, and
+//! the behaviour that the registry holds.
+
+use std::marker::PhantomData;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{Metadata, Resource};
@@ -7,8 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Kind;
-use super::decode::TypeError;
+use super::{Behaviour, Kind, TypeError};
 use crate::validate::{FieldErrors, Invalid, NameRule, metadata, names};
 
 /// Which part of an object a write may change.
@@ -22,7 +23,9 @@ pub enum Part {
 }
 
 /// The behaviour of one kind. Everything is pure: no clock, no I/O.
-pub trait Rules: Resource + Metadata<Ty = ObjectMeta> + DeserializeOwned + Serialize {
+pub trait Rules:
+    Resource + Metadata<Ty = ObjectMeta> + DeserializeOwned + Serialize + std::fmt::Debug + 'static
+{
     /// What the object's name must look like.
     const NAME: NameRule = names::dns_subdomain;
 
@@ -49,25 +52,27 @@ pub trait Rules: Resource + Metadata<Ty = ObjectMeta> + DeserializeOwned + Seria
     fn validate_status(&self, _old: &Self, _errors: &mut FieldErrors) {}
 }
 
-type Decode = fn(&Value) -> Result<(Value, Vec<String>), TypeError>;
-type Create = fn(&Kind, Value) -> Result<Value, Invalid>;
-type Update = fn(&Kind, Value, &Value, Part) -> Result<Value, Invalid>;
+/// The behaviour of a type.
+#[derive(Debug)]
+pub(super) struct Typed<T>(PhantomData<fn() -> T>);
 
-/// The rules of a type behind plain function pointers.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Erased {
-    pub(super) decode: Decode,
-    pub(super) create: Create,
-    pub(super) update: Update,
+impl<T> Default for Typed<T> {
+    fn default() -> Typed<T> {
+        Typed(PhantomData)
+    }
 }
 
-impl Erased {
-    pub(super) const fn of<T: Rules>() -> Self {
-        Self {
-            decode: decode::<T>,
-            create: create::<T>,
-            update: update::<T>,
-        }
+impl<T: Rules> Behaviour for Typed<T> {
+    fn decode(&self, value: &Value) -> Result<(Value, Vec<String>), TypeError> {
+        decode::<T>(value)
+    }
+
+    fn create(&self, kind: &Kind, object: Value) -> Result<Value, Invalid> {
+        create::<T>(kind, object)
+    }
+
+    fn update(&self, kind: &Kind, new: Value, old: &Value, part: Part) -> Result<Value, Invalid> {
+        update::<T>(kind, new, old, part)
     }
 }
 
