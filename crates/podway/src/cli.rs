@@ -51,6 +51,12 @@ pub(crate) enum Command {
     /// Small servers and probes for pods of the lab
     #[command(subcommand)]
     Toolbox(podway_lab::toolbox::Command),
+    /// Write the manual pages, one for each verb
+    Man {
+        /// The folder to write them to
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// Print a shell's completion script
     Completions {
         /// The shell

@@ -14,6 +14,7 @@ mod tour;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, Parser};
 
 use cli::{Cli, Command};
@@ -40,6 +41,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(command) => explain::run(command),
         Command::Cleanup => agent::cleanup(),
         Command::Toolbox(command) => Ok(command.run()?),
+        Command::Man { folder } => {
+            clap_mangen::generate_to(Cli::command(), &folder)
+                .with_context(|| format!("cannot write manual pages to {}", folder.display()))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "podway", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
