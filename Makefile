@@ -4,13 +4,14 @@ CARGO ?= cargo
 TARGET_DIR := $(shell echo $${CARGO_TARGET_DIR:-target})
 PODWAY := $(TARGET_DIR)/release/podway
 
-.PHONY: demo demo-down build test test-full lint fmt help
+.PHONY: demo demo-down build test test-full test-vm lint fmt help
 
 help:
 	@echo "make demo       build, start a three-node lab, walk through it, leave it running"
 	@echo "make demo-down  stop that lab and remove everything it made"
 	@echo "make test       format, lints, documentation, every test (what CI runs)"
 	@echo "make test-full  the same with the long forms of the bounded tests"
+	@echo "make test-vm    only what runs on the second kernel (docs/second-kernel.md)"
 
 demo: build
 	$(PODWAY) lab tour
@@ -36,3 +37,6 @@ test:
 
 test-full:
 	PODWAY_TEST_FULL=1 $(MAKE) test
+
+test-vm:
+	vm/test
