@@ -40,6 +40,8 @@ pub struct End {
     pub masquerade: bool,
     /// Its mark.
     pub mark: u32,
+    /// The port of the proxy that got it, where one did.
+    pub steered: Option<u16>,
 }
 
 /// What becomes of a packet.
@@ -71,6 +73,7 @@ struct State {
     priority: u32,
     translated: bool,
     masquerade: bool,
+    steered: Option<u16>,
     written: Written,
 }
 
@@ -129,6 +132,7 @@ impl<'r> Tracer<'r> {
             priority: 0,
             translated: false,
             masquerade: false,
+            steered: None,
             written: written.clone(),
         }];
         let mut ends = Vec::new();
@@ -303,6 +307,11 @@ impl<'r> Tracer<'r> {
             }),
             Statement::Masquerade { .. } => vec![Step::Accept(State {
                 masquerade: true,
+                ..state
+            })],
+            // Somebody listens on every port that rules name.
+            Statement::Tproxy { port, .. } => vec![Step::Next(State {
+                steered: Some(*port),
                 ..state
             })],
             Statement::Reject(_) => vec![Step::Refuse(state)],
@@ -484,6 +493,8 @@ impl<'r> Tracer<'r> {
             Field::CtStatus => Value::ConnectionStatus(if state.translated { 32 } else { 0 }),
             Field::CtDirection => Value::ORIGINAL,
             Field::CtMark => Value::Mark(0),
+            // The first packet of a connection has no socket yet.
+            Field::SocketTransparent | Field::SocketWildcard => return Vec::new(),
             Field::FibSaddrType => address_type(source.ip()),
             Field::FibDaddrType => address_type(destination.ip()),
             Field::NumgenRandom { modulus, offset } => {
@@ -568,6 +579,7 @@ fn end(fate: Fate, state: State) -> (End, Written) {
         destination: state.packet.destination,
         masquerade: state.masquerade,
         mark: state.mark,
+        steered: state.steered,
     };
     (end, state.written)
 }

@@ -84,6 +84,7 @@ impl Encoder {
             }
             Statement::Verdict(verdict) => self.verdict(verdict),
             Statement::Dnat { family, to } => self.dnat(*family, to),
+            Statement::Tproxy { family, port } => self.tproxy(*family, *port),
             Statement::Masquerade { fully_random } => self.out.push("masq", |data| {
                 if *fully_random {
                     data.number(1, FULLY_RANDOM);
@@ -190,6 +191,9 @@ impl Encoder {
                 data.number(1, target)
                     .number(2, RESULT_OUT_INTERFACE)
                     .number(3, flags);
+            }),
+            Origin::Socket(key) => self.out.push("socket", |data| {
+                data.number(1, key).number(2, target);
             }),
             Origin::Numgen { modulus, offset } => self.out.push("numgen", |data| {
                 const RANDOM: u32 = 1;
@@ -315,6 +319,14 @@ impl Encoder {
                 .number(2, u32::from(family.number()))
                 .number(3, Register::FIRST.number())
                 .number(5, port.number());
+        });
+    }
+
+    fn tproxy(&mut self, family: Family, port: u16) {
+        self.immediate(&port.to_be_bytes());
+        self.out.push("tproxy", |data| {
+            data.number(1, u32::from(family.number()))
+                .number(3, Register::FIRST.number());
         });
     }
 

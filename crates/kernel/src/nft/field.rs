@@ -53,6 +53,8 @@ pub enum Type {
     InterfaceGroup,
     /// `boolean`.
     Boolean,
+    /// A number of one byte without a name of its own.
+    Octet,
     /// A number without a name of its own, which `typeof` must explain.
     Index,
 }
@@ -103,6 +105,13 @@ pub enum Field {
     /// `fib saddr . iif oif`, asked with `exists` or `missing`: whether what is
     /// sent to the source would leave where the packet came in.
     FibSaddrIifOif,
+    /// `socket transparent`: whether the socket that the packet belongs to may
+    /// have addresses that are not the host's. Does not match where there is no
+    /// socket.
+    SocketTransparent,
+    /// `socket wildcard`: whether that socket has no address of its own, as
+    /// those have that listen everywhere.
+    SocketWildcard,
     /// `numgen random mod N offset M`: a new number at each evaluation.
     NumgenRandom {
         /// How many numbers there are; not 0.
@@ -125,6 +134,8 @@ pub(super) enum Origin {
     FibType(u32),
     /// `NFTA_FIB_F_*`; the result is whether there is an interface.
     FibPresent(u32),
+    /// `NFT_SOCKET_*`.
+    Socket(u32),
     /// A random number.
     Numgen { modulus: u32, offset: u32 },
 }
@@ -134,7 +145,7 @@ impl Type {
     #[must_use]
     pub const fn length(self) -> usize {
         match self {
-            Self::Protocol | Self::Family | Self::Direction | Self::Icmp6Type => 1,
+            Self::Protocol | Self::Family | Self::Direction | Self::Icmp6Type | Self::Octet => 1,
             Self::Port => 2,
             Self::Ipv4
             | Self::Mark
@@ -153,7 +164,7 @@ impl Type {
     pub(super) const fn number(self) -> u32 {
         match self {
             Self::Family => 2,
-            Self::Index => 4,
+            Self::Index | Self::Octet => 4,
             Self::Ipv4 => 7,
             Self::Ipv6 => 8,
             Self::Protocol => 12,
@@ -206,7 +217,7 @@ impl fmt::Display for Type {
             Self::Icmp6Type => "icmpv6_type",
             Self::InterfaceGroup => "devgroup",
             Self::Boolean => "boolean",
-            Self::Index => "integer",
+            Self::Index | Self::Octet => "integer",
         })
     }
 }
@@ -244,6 +255,7 @@ impl Field {
             Self::CtDirection => Type::Direction,
             Self::FibSaddrType | Self::FibDaddrType => Type::AddressType,
             Self::FibSaddrIifOif => Type::Boolean,
+            Self::SocketTransparent | Self::SocketWildcard => Type::Octet,
             Self::NumgenRandom { .. } => Type::Index,
         }
     }
@@ -283,6 +295,8 @@ impl Field {
             Self::FibDaddrType => return Origin::FibType(2),
             // NFTA_FIB_F_SADDR, …_IIF, …_PRESENT.
             Self::FibSaddrIifOif => return Origin::FibPresent(1 | 8 | 32),
+            Self::SocketTransparent => return Origin::Socket(0),
+            Self::SocketWildcard => return Origin::Socket(2),
             Self::NumgenRandom { modulus, offset } => return Origin::Numgen { modulus, offset },
         };
         Origin::Payload { base, offset }
@@ -313,6 +327,8 @@ impl fmt::Display for Field {
             Self::FibSaddrType => "fib saddr type",
             Self::FibDaddrType => "fib daddr type",
             Self::FibSaddrIifOif => "fib saddr . iif oif",
+            Self::SocketTransparent => "socket transparent",
+            Self::SocketWildcard => "socket wildcard",
             Self::NumgenRandom { modulus, offset } => {
                 write!(f, "numgen random mod {modulus}")?;
                 return match offset {

@@ -68,6 +68,17 @@ pub enum Statement {
         /// The destination.
         to: Destination,
     },
+    /// `tproxy ip to :4000`: the packet belongs to the connection that it is of,
+    /// or else to the transparent socket that listens on a port; its addresses
+    /// stay. Does not decide: the packet must be accepted, and routed to this
+    /// host. Where nobody listens, goes on with the next rule. The rule must
+    /// have matched TCP or UDP, in a filter chain of hook prerouting.
+    Tproxy {
+        /// The family of the packets.
+        family: Family,
+        /// The port.
+        port: u16,
+    },
     /// `masquerade`: decides. Only in nat postrouting.
     Masquerade {
         /// A random source port instead of the own one where possible.
@@ -377,6 +388,12 @@ impl Rule {
         })
     }
 
+    /// `tproxy FAMILY to :port`.
+    #[must_use]
+    pub fn tproxy(self, family: Family, port: u16) -> Self {
+        self.with(Statement::Tproxy { family, port })
+    }
+
     /// `masquerade fully-random`.
     #[must_use]
     pub fn masquerade(self) -> Self {
@@ -412,6 +429,12 @@ impl Rule {
     #[must_use]
     pub fn mark(self, value: u32) -> Self {
         self.with(Statement::Mark(MarkChange::Value(value)))
+    }
+
+    /// `ct mark set ct mark | bits`.
+    #[must_use]
+    pub fn connection_mark(self, bits: u32) -> Self {
+        self.with(Statement::CtMark(MarkChange::Or(bits)))
     }
 
     /// `ct mark & mask != 0`.

@@ -82,7 +82,7 @@ fn expression(out: &mut Vec<u8>, field: Field) {
             });
         }
         // Their types have names, so no set needs their expressions.
-        Origin::Ct(_) | Origin::FibType(_) | Origin::FibPresent(_) => {}
+        Origin::Ct(_) | Origin::FibType(_) | Origin::FibPresent(_) | Origin::Socket(_) => {}
     }
 }
 

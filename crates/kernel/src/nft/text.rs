@@ -95,12 +95,10 @@ impl Display for Statement {
                 family,
                 to: Destination::Map { key, map },
             } => {
-                let family = match family {
-                    Family::Ip => "ip",
-                    Family::Ip6 => "ip6",
-                };
+                let family = word(*family);
                 write!(f, "dnat {family} to {} map @{map}", Key(key))
             }
+            Self::Tproxy { family, port } => write!(f, "tproxy {} to :{port}", word(*family)),
             Self::Masquerade { fully_random } => f.write_str(if *fully_random {
                 "masquerade fully-random"
             } else {
@@ -167,6 +165,13 @@ fn mark(f: &mut Formatter<'_>, mark: &str, change: MarkChange) -> fmt::Result {
         MarkChange::And(bits) => write!(f, "{mark} & 0x{bits:08x}"),
         MarkChange::Xor(bits) => write!(f, "{mark} ^ 0x{bits:08x}"),
         MarkChange::Value(value) => write!(f, "0x{value:08x}"),
+    }
+}
+
+const fn word(family: Family) -> &'static str {
+    match family {
+        Family::Ip => "ip",
+        Family::Ip6 => "ip6",
     }
 }
 

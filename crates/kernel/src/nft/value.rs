@@ -36,6 +36,8 @@ pub enum Value {
     InterfaceGroup(u32),
     /// Whether something is there: see [`Value::MISSING`].
     Boolean(bool),
+    /// A number of one byte.
+    Octet(u8),
     /// A number.
     Index(u32),
 }
@@ -127,6 +129,7 @@ impl Value {
             Self::Icmp6Type(_) => Type::Icmp6Type,
             Self::InterfaceGroup(_) => Type::InterfaceGroup,
             Self::Boolean(_) => Type::Boolean,
+            Self::Octet(_) => Type::Octet,
             Self::Index(_) => Type::Index,
         }
     }
@@ -136,7 +139,10 @@ impl Value {
         match self {
             Self::Ip(IpAddr::V4(address)) => out.extend_from_slice(&address.octets()),
             Self::Ip(IpAddr::V6(address)) => out.extend_from_slice(&address.octets()),
-            Self::Protocol(byte) | Self::Direction(byte) | Self::Icmp6Type(byte) => out.push(*byte),
+            Self::Protocol(byte)
+            | Self::Direction(byte)
+            | Self::Icmp6Type(byte)
+            | Self::Octet(byte) => out.push(*byte),
             Self::Family(family) => out.push(family.number()),
             Self::Port(port) => out.extend_from_slice(&port.to_be_bytes()),
             Self::Mark(word)
@@ -210,6 +216,7 @@ impl Value {
             Type::Icmp6Type => Self::Icmp6Type(bytes[0]),
             Type::InterfaceGroup => Self::InterfaceGroup(word()?),
             Type::Boolean => Self::Boolean(word()? != 0),
+            Type::Octet => Self::Octet(bytes[0]),
             Type::Index => Self::Index(word()?),
         })
     }
@@ -251,6 +258,7 @@ impl fmt::Display for Value {
             Self::ConnectionState(state) => return bits(f, &STATES, *state),
             Self::ConnectionStatus(status) => return bits(f, &STATUSES, *status),
             Self::Index(index) | Self::InterfaceGroup(index) => return index.fmt(f),
+            Self::Octet(number) => return number.fmt(f),
             Self::Boolean(true) => return f.write_str("exists"),
             Self::Boolean(false) => return f.write_str("missing"),
             Self::Protocol(protocol) => (named(&PROTOCOLS, *protocol), u32::from(*protocol)),

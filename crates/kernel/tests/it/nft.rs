@@ -305,6 +305,10 @@ fn every_rule() -> Vec<Rule> {
         ),
         Rule::new().priority_from_ranges(PORTS, "ports"),
         Rule::new().connection_marked(0x2000).accept(),
+        Rule::new().connection_mark(0x800),
+        Rule::new()
+            .is(Field::IifName, Value::InterfacePrefix("cali".into()))
+            .counter(),
         Rule::new().connection_unmark(0x2000).accept(),
         Rule::new()
             .is(Field::IifGroup, Value::InterfaceGroup(28791))
@@ -331,6 +335,29 @@ fn rules_that_nft_cannot_load() -> Vec<Rule> {
     ]
 }
 
+/// What only prerouting takes.
+fn steering() -> Vec<Rule> {
+    let tcp = || Rule::new().is(Field::L4Proto, TCP);
+    vec![
+        tcp()
+            .is(Field::SocketTransparent, Value::Octet(1))
+            .is(Field::SocketWildcard, Value::Octet(0))
+            .mark_or(0x400)
+            .accept(),
+        Rule::new()
+            .is(Field::NfProto, Value::Family(Family::Ip))
+            .is(Field::L4Proto, TCP)
+            .tproxy(Family::Ip, 4000)
+            .accept(),
+        Rule::new()
+            .is(Field::NfProto, Value::Family(Family::Ip6))
+            .is(Field::L4Proto, Value::Protocol(17))
+            .tproxy(Family::Ip6, 4001)
+            .mark_or(0x400)
+            .accept(),
+    ]
+}
+
 fn ruleset() -> Ruleset {
     let dnat4 = Rule::new().dnat(Family::Ip, with(FRONTEND4, Field::random(2)), "endpoints4");
     let local = Field::NumgenRandom {
@@ -350,6 +377,10 @@ fn ruleset() -> Ruleset {
             (
                 Chain::base("prerouting", ChainType::Nat, Hook::Prerouting, -100),
                 vec![dnat4.clone(), dnat6, dnat_local],
+            ),
+            (
+                Chain::base("steering", ChainType::Filter, Hook::Prerouting, -90),
+                steering(),
             ),
             (
                 Chain::base("output", ChainType::Nat, Hook::Output, -100),
