@@ -10,14 +10,23 @@ use std::process::Command;
 const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("podway-model", &[]),
     ("podway-plan", &["model"]),
+    ("podway-wire", &["model"]),
     ("podway-kernel", &[]),
-    ("podway-dataplane", &["model", "plan", "kernel"]),
+    ("podway-dataplane", &["model", "plan", "wire", "kernel"]),
     ("podway-watch", &["model"]),
     ("podway-apiserver", &["model"]),
     ("podway-cni", &["model", "kernel"]),
     (
         "podway-agent",
-        &["model", "plan", "dataplane", "kernel", "watch", "cni"],
+        &[
+            "model",
+            "plan",
+            "wire",
+            "dataplane",
+            "kernel",
+            "watch",
+            "cni",
+        ],
     ),
     (
         "podway-lab",

@@ -1,0 +1,3 @@
+//! The protocols as their callers see them.
+
+mod layer2;
