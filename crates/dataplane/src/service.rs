@@ -4,6 +4,7 @@
 //! understands. The table holds verdicts, so a backend contains no rule of
 //! Kubernetes.
 
+pub mod iptables;
 pub mod nftables;
 mod stale;
 
@@ -88,7 +89,7 @@ pub struct BackendSpec {
 }
 
 /// Every service backend that there is.
-pub const BACKENDS: &[BackendSpec] = &[nftables::SPEC];
+pub const BACKENDS: &[BackendSpec] = &[nftables::SPEC, iptables::SPEC];
 
 /// The backend of a name.
 #[must_use]
@@ -117,6 +118,12 @@ pub enum Error {
     /// Sets that rules look up could not be read or written.
     #[error("services: the IP sets of mode iptables are not in force")]
     IpSets(#[from] ipset::Error),
+    /// A set cannot be removed.
+    #[error("services: IP set {name} cannot be removed: a rule that is not ours names it")]
+    SetInUse {
+        /// The set.
+        name: String,
+    },
     /// Stale flows could not be ended; the rules are in force.
     #[error("services: UDP flows to endpoints that are gone could not be ended")]
     Conntrack(#[from] conntrack::Error),

@@ -23,6 +23,7 @@ pub const MAX_SET_NAME: usize = 31;
 const SUBSYSTEM: u16 = 6 << 8;
 const CREATE: u16 = SUBSYSTEM | 2;
 const DESTROY: u16 = SUBSYSTEM | 3;
+const FLUSH: u16 = SUBSYSTEM | 4;
 const LIST: u16 = SUBSYSTEM | 7;
 const ADD: u16 = SUBSYSTEM | 9;
 const DELETE: u16 = SUBSYSTEM | 10;
@@ -111,6 +112,12 @@ pub trait IpSets {
     /// # Errors
     /// Failures of the socket.
     fn destroy(&mut self, name: &str) -> Result<bool, Error>;
+
+    /// Removes every member.
+    ///
+    /// # Errors
+    /// Where the set is gone.
+    fn flush(&mut self, name: &str) -> Result<(), Error>;
 
     /// Adds members; those that are there stay.
     ///
@@ -232,6 +239,12 @@ impl IpSets for IpSetTable {
             }) => Ok(false),
             Err(source) => Err(failed("removing set", name)(source)),
         }
+    }
+
+    fn flush(&mut self, name: &str) -> Result<(), Error> {
+        self.socket
+            .request(FLUSH, 0, &request(name))
+            .map_err(failed("emptying set", name))
     }
 
     fn add(&mut self, name: &str, members: &[IpAddr]) -> Result<(), Error> {

@@ -70,6 +70,9 @@ pub struct Written {
 
 /// Reads and writes rules.
 pub trait Iptables {
+    /// The families that the host has: IPv6 can be switched off.
+    fn families(&self) -> &[Family];
+
     /// Reads a table; empty where the kernel has none yet.
     ///
     /// # Errors

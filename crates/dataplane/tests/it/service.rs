@@ -1,7 +1,7 @@
 //! Services in nf_tables: what is written, and what it does to packets.
 
 mod packets;
-mod site;
+pub(crate) mod site;
 mod trace;
 mod writes;
 

@@ -64,6 +64,11 @@ impl IpSets for FakeIpSets {
         Ok(true)
     }
 
+    fn flush(&mut self, name: &str) -> Result<(), Error> {
+        self.held("emptying set", name)?.1.clear();
+        Ok(())
+    }
+
     fn add(&mut self, name: &str, members: &[IpAddr]) -> Result<(), Error> {
         let (set, held) = self.held("adding to set", name)?;
         for member in members {

@@ -91,6 +91,10 @@ impl FakeIptables {
 }
 
 impl Iptables for FakeIptables {
+    fn families(&self) -> &[Family] {
+        &Family::ALL
+    }
+
     fn save(&mut self, family: Family, table: Table) -> Result<Chains, Error> {
         Ok(self.chains(family, table))
     }

@@ -109,12 +109,13 @@ impl Rule {
         self.with(format_args!("-m {text}"))
     }
 
-    /// `-m statistic`: one in `count` packets, at random.
+    /// `-m statistic`: `part` in `whole` packets, at random.
     #[must_use]
-    pub fn one_in(self, count: u32) -> Self {
+    pub fn chance(self, part: u32, whole: u32) -> Self {
         // The kernel counts in parts of 2^31, and prints what it has kept.
-        const WHOLE: f64 = 2_147_483_648.0;
-        let kept = (WHOLE / f64::from(count.max(1))).round() / WHOLE;
+        const UNIT: f64 = 2_147_483_648.0;
+        let probability = f64::from(part.min(whole)) / f64::from(whole.max(1));
+        let kept = (UNIT * probability).round() / UNIT;
         self.with(format_args!(
             "-m statistic --mode random --probability {kept:.11}"
         ))
@@ -239,14 +240,15 @@ mod tests {
 
     #[test]
     fn probabilities_are_what_the_kernel_keeps() {
-        for (count, printed) in [
-            (1, "1.00000000000"),
-            (2, "0.50000000000"),
-            (3, "0.33333333349"),
-            (1025, "0.00097560976"),
+        for (part, whole, printed) in [
+            (1, 1, "1.00000000000"),
+            (1, 2, "0.50000000000"),
+            (1, 3, "0.33333333349"),
+            (100, 300, "0.33333333349"),
+            (1, 1025, "0.00097560976"),
         ] {
             let text = format!("-m statistic --mode random --probability {printed}");
-            assert_eq!(Rule::new().one_in(count).text(), text);
+            assert_eq!(Rule::new().chance(part, whole).text(), text);
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ const LINES_AT_A_TIME: usize = 2_000;
 #[derive(Debug, Clone)]
 pub struct Xtables {
     namespace: Arc<NetNs>,
+    families: &'static [Family],
     variant: Variant,
     /// What stands between `iptables` and `-restore`: `-nft`, `-legacy`, or
     /// nothing where the host names no variants.
@@ -69,8 +71,14 @@ impl Xtables {
             Variant::Nft => "-nft",
             Variant::Legacy => "-legacy",
         };
+        let has_ipv6 = namespace.run(|| Path::new("/proc/thread-self/net/if_inet6").exists())?;
         let named = Self {
             namespace,
+            families: if has_ipv6 {
+                &Family::ALL
+            } else {
+                &[Family::V4]
+            },
             variant,
             infix,
         };
@@ -98,7 +106,7 @@ impl Xtables {
 
     fn mangle_chains(&self) -> Result<BTreeSet<Arc<str>>, Error> {
         let mut chains = BTreeSet::new();
-        for family in Family::ALL {
+        for family in self.families.iter().copied() {
             let held = self.read(family, Table::Mangle)?;
             chains.extend(held.into_keys());
         }
@@ -106,7 +114,7 @@ impl Xtables {
     }
 
     fn has_rules(&self) -> Result<bool, Error> {
-        for family in Family::ALL {
+        for family in self.families.iter().copied() {
             // Without a table's name it makes no table.
             let output = run(&self.namespace, &self.program(family, "-save"), &[], &[])?;
             if text(&output.stdout)
@@ -167,6 +175,10 @@ impl Xtables {
 }
 
 impl Iptables for Xtables {
+    fn families(&self) -> &[Family] {
+        self.families
+    }
+
     fn save(&mut self, family: Family, table: Table) -> Result<Chains, Error> {
         self.read(family, table)
     }

@@ -54,6 +54,8 @@ fn contract(sets: &mut impl IpSets) {
         sets.remove(name, &members[1..]).unwrap();
         sets.remove(name, &members[1..]).unwrap();
         assert_eq!(sets.members(name).unwrap(), BTreeSet::from([members[0]]));
+        sets.flush(name).unwrap();
+        assert_eq!(sets.members(name).unwrap(), BTreeSet::new());
         assert!(sets.destroy(name).unwrap());
         assert!(sets.destroy(name).unwrap(), "gone is no error");
         let error = sets.add(name, &members).unwrap_err().to_string();

@@ -59,11 +59,11 @@ fn every_part(family: Family) -> [(Table, Vec<Rule>); 2] {
             .jump("RETURN"),
         Rule::new()
             .comment("it's \"quoted\" \\ plain")
-            .one_in(3)
+            .chance(1, 3)
             .jump("RETURN"),
         Rule::new()
             .matching("set --match-set KUBE-SET src")
-            .one_in(7)
+            .chance(100, 701)
             .jump("RETURN"),
         Rule::new().jump("SET --add-set KUBE-SET src --exist --timeout 10800"),
         Rule::new()

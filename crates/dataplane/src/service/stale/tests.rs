@@ -31,17 +31,11 @@ fn table(endpoints: &[&str]) -> ServiceTable {
         },
     };
     let mut table = ServiceTable::default();
+    let vip = FrontendAddress::Ip("10.96.0.1".parse().unwrap());
+    let node = FrontendAddress::Node(IpFamily::V4);
     for (address, number, kind) in [
-        (
-            FrontendAddress::Ip("10.96.0.1".parse().unwrap()),
-            53,
-            FrontendKind::ClusterIp,
-        ),
-        (
-            FrontendAddress::Node(IpFamily::V4),
-            30053,
-            FrontendKind::NodePort,
-        ),
+        (vip, 53, FrontendKind::ClusterIp),
+        (node, 30053, FrontendKind::NodePort),
     ] {
         let frontend = Frontend {
             address,

@@ -20,29 +20,29 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_millis(300);
 
 /// Ports on which pods listen.
-pub(super) const TCP_PORT: u16 = 8080;
-pub(super) const UDP_PORT: u16 = 8053;
+pub(crate) const TCP_PORT: u16 = 8080;
+pub(crate) const UDP_PORT: u16 = 8053;
 
 /// The node's addresses on the underlay, and as the pods' gateway.
-pub(super) const NODE: [&str; 2] = ["172.16.0.11", "fd00:172:16::11"];
-pub(super) const GATEWAY: [&str; 2] = ["10.244.1.1", "fd00:10:244:1::1"];
-pub(super) const CLIENT: [&str; 2] = ["172.16.0.250", "fd00:172:16::250"];
-pub(super) const ONE: [&str; 2] = ["10.244.1.10", "fd00:10:244:1::10"];
-pub(super) const TWO: [&str; 2] = ["10.244.1.20", "fd00:10:244:1::20"];
-pub(super) const FAR: [&str; 2] = ["10.244.2.10", "fd00:10:244:2::10"];
+pub(crate) const NODE: [&str; 2] = ["172.16.0.11", "fd00:172:16::11"];
+pub(crate) const GATEWAY: [&str; 2] = ["10.244.1.1", "fd00:10:244:1::1"];
+pub(crate) const CLIENT: [&str; 2] = ["172.16.0.250", "fd00:172:16::250"];
+pub(crate) const ONE: [&str; 2] = ["10.244.1.10", "fd00:10:244:1::10"];
+pub(crate) const TWO: [&str; 2] = ["10.244.1.20", "fd00:10:244:1::20"];
+pub(crate) const FAR: [&str; 2] = ["10.244.2.10", "fd00:10:244:2::10"];
 
 /// The namespaces.
-pub(super) struct Site {
-    pub(super) node: NetNs,
-    pub(super) client: NetNs,
-    pub(super) one: NetNs,
-    pub(super) two: NetNs,
-    pub(super) far: NetNs,
+pub(crate) struct Site {
+    pub(crate) node: NetNs,
+    pub(crate) client: NetNs,
+    pub(crate) one: NetNs,
+    pub(crate) two: NetNs,
+    pub(crate) far: NetNs,
 }
 
 /// What came of a connection or datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// Who answered, and the address that it saw.
     From { pod: String, seen: IpAddr },
     /// A reset, or ICMP port unreachable.
@@ -51,7 +51,7 @@ pub(super) enum Reply {
     Silence,
 }
 
-pub(super) fn from(pod: &str, seen: &str) -> Reply {
+pub(crate) fn from(pod: &str, seen: &str) -> Reply {
     Reply::From {
         pod: pod.to_owned(),
         seen: ip(seen),
@@ -59,7 +59,7 @@ pub(super) fn from(pod: &str, seen: &str) -> Reply {
 }
 
 impl Site {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let space = || NetNs::anonymous().expect("tests with packets need root (CAP_SYS_ADMIN)");
         let site = Self {
             node: space(),
@@ -195,13 +195,13 @@ fn read_greeting(text: &str) -> Reply {
 }
 
 /// A connection that has been greeted.
-pub(super) struct Connection {
-    pub(super) stream: BufReader<TcpStream>,
-    pub(super) reply: Reply,
+pub(crate) struct Connection {
+    pub(crate) stream: BufReader<TcpStream>,
+    pub(crate) reply: Reply,
 }
 
 impl Connection {
-    pub(super) fn open(namespace: &NetNs, to: SocketAddr) -> Result<Self, Reply> {
+    pub(crate) fn open(namespace: &NetNs, to: SocketAddr) -> Result<Self, Reply> {
         Self::open_within(namespace, to, PATIENCE)
     }
 
@@ -220,7 +220,7 @@ impl Connection {
     }
 
     /// Whether what is sent comes back.
-    pub(super) fn echoes(&mut self, text: &str) -> bool {
+    pub(crate) fn echoes(&mut self, text: &str) -> bool {
         let line = format!("{text}\n");
         let sent = self.stream.get_mut().write_all(line.as_bytes());
         let mut echo = String::new();
@@ -237,7 +237,7 @@ fn refusal(error: &std::io::Error) -> Reply {
 }
 
 /// Opens a TCP connection.
-pub(super) fn connect(namespace: &NetNs, to: SocketAddr) -> Reply {
+pub(crate) fn connect(namespace: &NetNs, to: SocketAddr) -> Reply {
     match Connection::open(namespace, to) {
         Ok(connection) => connection.reply,
         Err(reply) => reply,
@@ -245,7 +245,7 @@ pub(super) fn connect(namespace: &NetNs, to: SocketAddr) -> Reply {
 }
 
 /// The same where nothing is expected to come back.
-pub(super) fn connect_in_vain(namespace: &NetNs, to: SocketAddr) -> Reply {
+pub(crate) fn connect_in_vain(namespace: &NetNs, to: SocketAddr) -> Reply {
     match Connection::open_within(namespace, to, SILENCE) {
         Ok(connection) => connection.reply,
         Err(reply) => reply,
@@ -253,7 +253,7 @@ pub(super) fn connect_in_vain(namespace: &NetNs, to: SocketAddr) -> Reply {
 }
 
 /// A UDP socket that keeps its port, so that all it sends is one flow.
-pub(super) fn udp(namespace: &NetNs, to: SocketAddr) -> UdpSocket {
+pub(crate) fn udp(namespace: &NetNs, to: SocketAddr) -> UdpSocket {
     let any: IpAddr = if to.is_ipv4() {
         ip("0.0.0.0")
     } else {
@@ -268,7 +268,7 @@ pub(super) fn udp(namespace: &NetNs, to: SocketAddr) -> UdpSocket {
 }
 
 /// Sends a datagram and waits for the answer.
-pub(super) fn ask(socket: &UdpSocket) -> Reply {
+pub(crate) fn ask(socket: &UdpSocket) -> Reply {
     let mut bytes = [0; 64];
     match socket.send(b"?").and_then(|_| socket.recv(&mut bytes)) {
         Ok(length) => read_greeting(std::str::from_utf8(&bytes[..length]).expect("text")),
