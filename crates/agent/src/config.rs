@@ -69,6 +69,11 @@ pub struct Pods {
     /// How long a pod's start waits for its policies, in seconds (1-60). After
     /// that the start fails, and the kubelet tries again.
     pub policy_wait_seconds: u32,
+    /// Whether a pod starts all the same when its policies are not known to be
+    /// in force by then.
+    pub fail_open: bool,
+    /// Addresses of this node that only those pods get that ask for them.
+    pub reserved: Vec<IpNet>,
 }
 
 /// Section `overlay`.
@@ -146,6 +151,8 @@ impl Default for Pods {
             cni_conf_dir: PathBuf::from("/etc/cni/net.d"),
             cni_data_dir: PathBuf::from("/var/lib/podway/cni"),
             policy_wait_seconds: 10,
+            fail_open: false,
+            reserved: Vec::new(),
         }
     }
 }

@@ -41,6 +41,8 @@ impl PodConfig {
                 data_dir: config.cni_data_dir.clone(),
                 agent_socket,
                 policy_wait_seconds: config.policy_wait_seconds.into(),
+                fail_open: config.fail_open,
+                reserved: config.reserved.clone(),
             },
             needs_overlay,
             written: None,

@@ -9,32 +9,31 @@ use crate::config::Config;
 use crate::environment::Target;
 use crate::error::Error;
 use crate::interface::{self, PodInterface};
-use crate::ipam::{Ipam, Owner, Range};
-use crate::result::{self, Attached};
+use crate::ipam::{Assigned, Ipam};
+use crate::result;
+use crate::teardown;
 
 /// Makes the interface and returns the result, in the configuration's version.
 pub(crate) fn add(target: &Target, config: &Config) -> Result<Value, Error> {
     let namespace = pod_namespace(target)?;
     let mut socket = Rtnetlink::open()?;
-    let owner = Owner::of(target);
-    let addresses =
-        Ipam::open(&config.data_dir, &config.network)?.allocate(&owner, &config.ranges)?;
-    let gateways: Vec<_> = config.ranges.iter().map(Range::gateway).collect();
+    let ips = Ipam::open(&config.network)?.allocate(&target.owner, &config.request())?;
     let pod = PodInterface {
         target,
         namespace: &namespace,
         mtu: config.mtu,
-        addresses: &addresses,
-        gateways: &gateways,
+        mac: config.mac.or_else(|| default_mac(&ips)),
+        ips: &ips,
     };
-    let end = pod
-        .create(&mut socket)
-        .inspect_err(|_| release(config, &owner))?;
+    let end = pod.create(&mut socket).inspect_err(|_| {
+        // An interface of that name is not ours: it stays.
+        note(teardown::release(&target.owner, &config.network).map(drop));
+    })?;
     if let Err(error) = finish(&mut socket, end, &pod, config) {
-        undo(&mut socket, target, config, &owner);
+        note(teardown::tear_down(&mut socket, &target.owner, &config.network).map(drop));
         return Err(error);
     }
-    Ok(result::of(&attached(&pod), config))
+    Ok(result::of(&pod, config))
 }
 
 fn finish(
@@ -45,51 +44,54 @@ fn finish(
 ) -> Result<(), Error> {
     pod.connect(socket, end)?;
     pod.configure()?;
-    interface::await_running(socket, end)?;
+    interface::await_ready(socket, end, pod.ips.iter().map(|ip| ip.gateway))?;
     await_policies(pod, config)
 }
 
-/// Takes back what this call made. The addresses only once the interface is
-/// gone: nobody else may get them while it answers for them.
-fn undo(socket: &mut Rtnetlink, target: &Target, config: &Config, owner: &Owner) {
-    match interface::remove(socket, target) {
-        Ok(_) => release(config, owner),
-        Err(error) => eprintln!("podway-cni: after a failed ADD: {error}"),
+/// The runtime sends a DEL after a failed ADD, which tries again.
+fn note(undone: Result<(), Error>) {
+    if let Err(error) = undone {
+        eprintln!("podway-cni: after a failed ADD: {error}");
     }
 }
 
+fn default_mac(ips: &[Assigned]) -> Option<podway_kernel::route::Mac> {
+    ips.first().map(|ip| interface::mac_of(ip.address))
+}
+
 /// Returns once the agent says that the pod's policies are in force. A pod that
-/// no agent vouches for gets no network.
+/// no agent vouches for gets no network, unless the configuration says
+/// otherwise.
 fn await_policies(pod: &PodInterface<'_>, config: &Config) -> Result<(), Error> {
-    let (Some(socket), Some(name)) = (&config.agent_socket, &pod.target.pod) else {
+    let Target { owner, args, .. } = pod.target;
+    let (Some(socket), Some(name)) = (&config.network.agent_socket, &args.pod) else {
         return Ok(());
     };
     let attachment = Attachment {
         namespace: name.namespace.clone(),
         name: name.name.clone(),
         uid: name.uid.clone(),
-        container_id: pod.target.container.clone(),
-        ifname: pod.target.ifname.clone(),
-        addresses: pod.addresses.to_vec(),
+        container_id: owner.container.clone(),
+        ifname: owner.ifname.clone(),
+        addresses: pod.ips.iter().map(|ip| ip.address).collect(),
     };
-    AgentClient::new(socket, config.policy_wait)
-        .attach(&attachment)
-        .map_err(|source| Error::Policies {
-            pod: format!("{}/{}", name.namespace, name.name),
-            source,
-        })
-}
-
-fn release(config: &Config, owner: &Owner) {
-    let released =
-        Ipam::open(&config.data_dir, &config.network).and_then(|mut ipam| ipam.release(owner));
-    // The runtime sends a DEL after a failed ADD, which tries again.
-    if let Err(error) = released {
-        eprintln!("podway-cni: after a failed ADD: {error}");
+    let answer = AgentClient::new(socket, config.policy_wait).attach(&attachment);
+    let failed = answer.map_err(|source| Error::Policies {
+        pod: format!("{}/{}", name.namespace, name.name),
+        source,
+    });
+    match failed {
+        Err(error) if config.fail_open => {
+            let (what, why) = error.chain();
+            eprintln!("podway-cni: it starts all the same (failOpen): {what}: {why}");
+            Ok(())
+        }
+        answer => answer,
     }
 }
 
-fn pod_namespace(target: &Target) -> Result<NetNs, Error> {
+/// The namespace that a runtime names for a pod.
+pub(crate) fn pod_namespace(target: &Target) -> Result<NetNs, Error> {
     let path = target.netns.clone().unwrap_or_default();
     let text = path.display().to_string();
     let namespace = NetNs::open(path).map_err(|error| match error {
@@ -106,26 +108,4 @@ fn pod_namespace(target: &Target) -> Result<NetNs, Error> {
         });
     }
     Ok(namespace)
-}
-
-fn attached<'a>(pod: &'a PodInterface<'a>) -> Attached<'a> {
-    Attached {
-        host: interface::host_name(pod.target),
-        host_mac: pod.gateway_mac(),
-        ifname: &pod.target.ifname,
-        mac: pod.mac(),
-        namespace: pod.namespace.path(),
-        addresses: pod.addresses,
-        gateways: pod.gateways,
-    }
-}
-
-impl Owner {
-    /// The owner of a target's addresses.
-    pub(crate) fn of(target: &Target) -> Self {
-        Self {
-            container: target.container.clone(),
-            ifname: target.ifname.clone(),
-        }
-    }
 }

@@ -1,64 +1,56 @@
 //! The network configuration on standard input.
 
-use std::collections::BTreeMap;
+mod keys;
+mod runtime;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use podway_kernel::route::Mac;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::environment::Args;
 use crate::error::Error;
-use crate::ipam::Range;
+use crate::ipam::{Range, Request};
+use crate::owner::Owner;
 use crate::version;
+use keys::Keys;
 
-/// A configuration that has been checked.
+/// What every command needs. DEL and GC read no more than this: what ADD made
+/// must go away also where the rest has become unusable.
 #[derive(Debug, Clone)]
-pub(crate) struct Config {
+pub(crate) struct Network {
     pub(crate) version: String,
-    pub(crate) network: String,
-    pub(crate) mtu: u32,
-    /// At most one of each family; at least one for ADD.
-    pub(crate) ranges: Vec<Range>,
+    pub(crate) name: String,
     pub(crate) data_dir: PathBuf,
     pub(crate) agent_socket: Option<PathBuf>,
+}
+
+/// A configuration that has been checked: what ADD, CHECK and STATUS need.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) network: Network,
+    pub(crate) mtu: u32,
+    /// One address of each set is given to a pod. At most one set of each
+    /// family, at least one; the ranges of a set are of one family.
+    pub(crate) sets: Vec<Vec<Range>>,
+    /// Given only to those who ask for them.
+    pub(crate) reserved: Vec<IpNet>,
+    /// The addresses that this pod asks for.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// The Ethernet address that this pod asks for.
+    pub(crate) mac: Option<Mac>,
     pub(crate) policy_wait: Duration,
+    /// Whether a pod starts although its policies are not known to be in force.
+    pub(crate) fail_open: bool,
     pub(crate) dns: Value,
+    /// What the plugins before this one made; for CHECK, what all have made.
+    pub(crate) previous: Option<Value>,
 }
-
-/// The keys, with the types that they must have.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Keys {
-    #[serde(default)]
-    cni_version: String,
-    #[serde(default)]
-    name: String,
-    mtu: Option<u32>,
-    #[serde(default, rename = "podCIDRs")]
-    pod_cidrs: Vec<IpNet>,
-    data_dir: Option<PathBuf>,
-    agent_socket: Option<PathBuf>,
-    policy_wait_seconds: Option<u64>,
-    prev_result: Option<Value>,
-    dns: Option<Value>,
-    #[serde(flatten)]
-    others: BTreeMap<String, Value>,
-}
-
-/// Keys that the specification or its conventions give a meaning which needs
-/// nothing from this plugin.
-const HARMLESS: [&str; 5] = [
-    "type",
-    "capabilities",
-    "runtimeConfig",
-    "args",
-    "cniVersions",
-];
-
-const DEFAULT_DATA_DIR: &str = "/run/podway/cni";
-const DEFAULT_MTU: u32 = 1500;
-const DEFAULT_POLICY_WAIT: Duration = Duration::from_secs(10);
 
 /// The version that a configuration names, as far as it can be read at all; for
 /// the answer to a command that fails.
@@ -69,37 +61,34 @@ pub(crate) fn version_of(input: &[u8]) -> Option<String> {
 }
 
 impl Config {
-    /// Reads what ADD needs; everything in it must make sense.
-    pub(crate) fn for_add(input: &[u8]) -> Result<Self, Error> {
-        let keys = Keys::read(input)?;
+    /// Reads everything; all of it must make sense. `args` is what the
+    /// environment asks for on top.
+    pub(crate) fn read(input: &[u8], args: &Args) -> Result<Self, Error> {
+        let network = Network::read(input)?;
+        let keys: Keys = serde_json::from_slice(input).map_err(Error::Decode)?;
         if let Some((key, value)) = keys.unsupported() {
             return Err(Error::UnsupportedField {
-                network: keys.name,
+                network: network.name,
                 key,
                 value,
             });
         }
-        if keys.prev_result.is_some() {
-            let reason = "podway-cni makes the pod's interface: it must be the first plugin";
-            return Err(invalid("prevResult", reason));
-        }
-        let ranges = ranges(&keys.pod_cidrs)?;
-        let config = keys.checked(ranges)?;
+        let config = keys.checked(network, args)?;
         config.check_mtu()?;
         Ok(config)
     }
 
-    /// Reads what DEL needs, from a configuration that may have become
-    /// unusable for ADD: what ADD made must still go away.
-    pub(crate) fn for_del(input: &[u8]) -> Result<Self, Error> {
-        Keys::read(input)?.checked(Vec::new())
+    /// What this pod wants of the address management.
+    pub(crate) fn request(&self) -> Request<'_> {
+        Request {
+            sets: &self.sets,
+            addresses: &self.addresses,
+            reserved: &self.reserved,
+        }
     }
 
     fn check_mtu(&self) -> Result<(), Error> {
-        let ipv6 = self
-            .ranges
-            .iter()
-            .any(|range| range.prefix().addr().is_ipv6());
+        let ipv6 = self.sets.iter().flatten().any(|range| !range.is_ipv4());
         // RFC 791 and RFC 8200, section 5: what every link must carry.
         let (smallest, family) = if ipv6 { (1280, "IPv6") } else { (68, "IPv4") };
         if !(smallest..=65535).contains(&self.mtu) {
@@ -113,73 +102,59 @@ impl Config {
     }
 }
 
-impl Keys {
-    fn read(input: &[u8]) -> Result<Self, Error> {
-        let keys: Self = serde_json::from_slice(input).map_err(Error::Decode)?;
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NetworkKeys {
+    #[serde(default)]
+    cni_version: String,
+    #[serde(default)]
+    name: String,
+    data_dir: Option<PathBuf>,
+    agent_socket: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct ValidKeys {
+    #[serde(rename = "cni.dev/valid-attachments")]
+    valid: Option<Vec<Owner>>,
+    /// What runtimes called it before.
+    #[serde(rename = "cni.dev/attachments")]
+    attachments: Option<Vec<Owner>>,
+}
+
+const DEFAULT_DATA_DIR: &str = "/run/podway/cni";
+
+impl Network {
+    pub(crate) fn read(input: &[u8]) -> Result<Self, Error> {
+        let keys: NetworkKeys = serde_json::from_slice(input).map_err(Error::Decode)?;
         if !version::is_supported(&keys.cni_version) {
             return Err(Error::Version {
                 version: keys.cni_version,
             });
         }
-        Ok(keys)
-    }
-
-    fn unsupported(&self) -> Option<(String, String)> {
-        self.others
-            .iter()
-            .find(|(key, _)| !HARMLESS.contains(&key.as_str()) && !key.starts_with("cni.dev/"))
-            .map(|(key, value)| (key.clone(), value.to_string()))
-    }
-
-    fn checked(self, ranges: Vec<Range>) -> Result<Config, Error> {
-        check_network(&self.name)?;
-        Ok(Config {
-            version: self.cni_version,
-            network: self.name,
-            mtu: self.mtu.unwrap_or(DEFAULT_MTU),
-            ranges,
-            data_dir: self.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
-            agent_socket: self.agent_socket,
-            policy_wait: self
-                .policy_wait_seconds
-                .map_or(DEFAULT_POLICY_WAIT, Duration::from_secs),
-            dns: self
-                .dns
-                .unwrap_or_else(|| Value::Object(Default::default())),
+        check_name(&keys.name)?;
+        Ok(Self {
+            version: keys.cni_version,
+            name: keys.name,
+            data_dir: keys.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
+            agent_socket: keys.agent_socket,
         })
     }
 }
 
-fn ranges(prefixes: &[IpNet]) -> Result<Vec<Range>, Error> {
-    let mut ranges: Vec<Range> = Vec::new();
-    for prefix in prefixes {
-        let range = Range::new(*prefix).ok_or_else(|| {
-            invalid(
-                "podCIDRs",
-                format!("{prefix} has no room for a gateway and a pod"),
-            )
-        })?;
-        let ipv4 = prefix.addr().is_ipv4();
-        if ranges
-            .iter()
-            .any(|other| other.prefix().addr().is_ipv4() == ipv4)
-        {
-            let reason = format!("{prefix} is the second one of its family");
-            return Err(invalid("podCIDRs", reason));
-        }
-        ranges.push(range);
-    }
-    if ranges.is_empty() {
-        return Err(invalid(
-            "podCIDRs",
-            "there must be one of IPv4, of IPv6 or of both",
-        ));
-    }
-    Ok(ranges)
+/// The interfaces that GC must leave alone.
+///
+/// # Errors
+/// Where they are not said: to take that as "none" would end every pod.
+pub(crate) fn valid_attachments(input: &[u8]) -> Result<BTreeSet<Owner>, Error> {
+    let keys: ValidKeys = serde_json::from_slice(input).map_err(Error::Decode)?;
+    let valid = keys.valid.or(keys.attachments);
+    let missing = || invalid("cni.dev/valid-attachments", "GC needs it");
+    Ok(valid.ok_or_else(missing)?.into_iter().collect())
 }
 
 /// The specification's rule; the name becomes a directory of the state.
-fn check_network(name: &str) -> Result<(), Error> {
+fn check_name(name: &str) -> Result<(), Error> {
     let mut characters = name.chars();
     let first = characters.next().is_some_and(|c| c.is_ascii_alphanumeric());
     let rest = characters.all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -19,11 +20,20 @@ pub struct Conflist {
     pub agent_socket: Option<PathBuf>,
     /// How long ADD waits for the pod's policies, in seconds.
     pub policy_wait_seconds: u64,
+    /// Whether a pod starts although its policies are not known to be in force.
+    pub fail_open: bool,
+    /// Addresses that only those pods get that ask for them.
+    pub reserved: Vec<IpNet>,
 }
 
+/// What the plugin does for pods that want it. The runtime hands over only what
+/// is declared.
+const CAPABILITIES: [&str; 4] = ["dns", "ipRanges", "ips", "mac"];
+
 impl Conflist {
-    /// The list as JSON, with a newline at its end. Its version is 1.0.0: a
-    /// runtime asks a 1.1.0 network for STATUS and GC, which are not there yet.
+    /// The list as JSON, with a newline at its end. A runtime takes the newest of
+    /// `cniVersions` that it knows; those that do not know this key, and would
+    /// refuse 1.1.0, take `cniVersion`.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut plugin = json!({
@@ -32,12 +42,20 @@ impl Conflist {
             "podCIDRs": self.pod_prefixes,
             "dataDir": self.data_dir,
             "policyWaitSeconds": self.policy_wait_seconds,
+            "capabilities": CAPABILITIES.map(|name| (name, true)).into_iter().collect::<BTreeMap<_, _>>(),
         });
+        if self.fail_open {
+            plugin["failOpen"] = json!(true);
+        }
+        if !self.reserved.is_empty() {
+            plugin["reserved"] = json!(self.reserved);
+        }
         if let Some(socket) = &self.agent_socket {
             plugin["agentSocket"] = json!(socket);
         }
         let list = json!({
             "cniVersion": "1.0.0",
+            "cniVersions": ["0.4.0", "1.0.0", "1.1.0"],
             "name": self.name,
             "plugins": [plugin],
         });

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use podway_kernel::{netns, route, sysctl};
 
 use crate::agent_protocol::ClientError;
+use crate::owner::Owner;
 
 /// Why a command failed. [`Error::code`] is its number in the CNI
 /// specification, section "Error".
@@ -19,6 +20,16 @@ pub enum Error {
     Version {
         /// What the configuration asks for.
         version: String,
+    },
+    /// A command that the configuration's version does not have.
+    #[error("{command} needs a configuration of version {since} or later, this one has {version}")]
+    TooOld {
+        /// What the configuration asks for.
+        version: String,
+        /// The command.
+        command: &'static str,
+        /// The first version that has it.
+        since: &'static str,
     },
     /// A key that nobody would act on.
     #[error("unsupported field {key} = {value} in the configuration of network {network:?}")]
@@ -73,30 +84,41 @@ pub enum Error {
         namespace: String,
     },
     /// An interface that is up carries nothing.
-    #[error("interface {link} is up and does not carry packets")]
-    NotRunning {
+    #[error("interface {link} is up and does not carry packets: is the machine overloaded?")]
+    NotReadyInTime {
         /// The interface.
         link: route::LinkIndex,
     },
     /// Every address is taken.
     #[error(
-        "no address left in {prefix}: all {capacity} are taken, delete pods or give the node a larger podCIDR"
+        "no address left in {}: all {capacity} are taken or reserved, delete pods or give the node a larger podCIDR",
+        list(prefixes)
     )]
     Exhausted {
-        /// The pods' prefix.
-        prefix: IpNet,
-        /// How many pods it has room for.
+        /// The pods' prefixes.
+        prefixes: Vec<IpNet>,
+        /// How many pods they have room for.
         capacity: u64,
     },
+    /// An address that a pod asks for is another's.
+    #[error("the requested address {address} is taken{}", by(owner.as_ref()))]
+    Taken {
+        /// The address.
+        address: IpAddr,
+        /// Whose it is, where it is known.
+        owner: Option<Owner>,
+    },
+    /// An address that a pod asks for is not one of this node's.
+    #[error("the requested address {address} is in none of the ranges, or is the gateway's")]
+    OutOfRange {
+        /// The address.
+        address: IpAddr,
+    },
     /// The same interface has addresses already.
-    #[error(
-        "container {container} has address {address} for {ifname} already: it needs a DEL first"
-    )]
+    #[error("{owner} has address {address} already: it needs a DEL first")]
     AlreadyLeased {
-        /// The container.
-        container: String,
-        /// The interface.
-        ifname: String,
+        /// Container and interface.
+        owner: Owner,
         /// One of its addresses.
         address: IpAddr,
     },
@@ -128,6 +150,26 @@ pub enum Error {
         /// The reason.
         #[source]
         source: ClientError,
+    },
+    /// CHECK has found differences.
+    #[error("{owner} is not as ADD left it: {}", problems.join("; "))]
+    Changed {
+        /// Container and interface.
+        owner: Owner,
+        /// What is missing or different.
+        problems: Vec<String>,
+    },
+    /// ADD would fail.
+    #[error("pods cannot be attached: {reason}")]
+    NotReady {
+        /// Why.
+        reason: String,
+    },
+    /// Something of what GC should remove is still there.
+    #[error("not everything could be removed: {}", failures.join("; "))]
+    Incomplete {
+        /// What, and why.
+        failures: Vec<String>,
     },
 }
 
@@ -164,16 +206,22 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> u32 {
         match self {
-            Self::Version { .. } => 1,
+            Self::Version { .. } | Self::TooOld { .. } => 1,
             Self::UnsupportedField { .. } => 2,
             Self::Environment(_) => 4,
             Self::Input(_) | Self::State { .. } | Self::DamagedState { .. } => 5,
             Self::Decode(_) => 6,
-            Self::Config { .. } => 7,
+            Self::Config { .. } | Self::OutOfRange { .. } => 7,
             Self::Namespace { .. } => 8,
-            Self::Exhausted { .. } | Self::Policies { .. } => 11,
+            Self::Exhausted { .. } | Self::Taken { .. } | Self::Policies { .. } => 11,
+            Self::NotReady { .. } => 50,
             Self::InterfaceExists { .. } | Self::AlreadyLeased { .. } => 100,
-            Self::Enter(_) | Self::Route(_) | Self::Sysctl(_) | Self::NotRunning { .. } => 101,
+            Self::Changed { .. } => 102,
+            Self::Incomplete { .. }
+            | Self::Enter(_)
+            | Self::Route(_)
+            | Self::Sysctl(_)
+            | Self::NotReadyInTime { .. } => 101,
         }
     }
 
@@ -187,4 +235,13 @@ impl Error {
         }
         (self.to_string(), causes.join(": "))
     }
+}
+
+fn list(prefixes: &[IpNet]) -> String {
+    let prefixes: Vec<String> = prefixes.iter().map(ToString::to_string).collect();
+    prefixes.join(", ")
+}
+
+fn by(owner: Option<&Owner>) -> String {
+    owner.map_or_else(String::new, |owner| format!(" by {owner}"))
 }

@@ -16,8 +16,10 @@ use podway_kernel::route::{
     ErrorKind, Link, LinkDetail, LinkIndex, Mac, NewLink, Rtnetlink, VethPeer,
 };
 
-use crate::environment::Target;
+use crate::environment::{PodName, Target};
 use crate::error::Error;
+use crate::ipam::Assigned;
+use crate::owner::Owner;
 
 /// The group of the node's ends (`ip link show group 28791`; "pw"). They get it
 /// as they are made, so it tells ours from others' of the same name, and all of
@@ -28,8 +30,8 @@ pub const LINK_GROUP: u32 = 0x7077;
 const LONGEST_ALIAS: usize = 255;
 
 /// How long an interface may take to come up. It takes microseconds.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
-const RETRY: Duration = Duration::from_millis(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_micros(200);
 
 /// What a pod's interface must be.
 #[derive(Debug)]
@@ -37,17 +39,19 @@ pub(crate) struct PodInterface<'a> {
     pub(crate) target: &'a Target,
     pub(crate) namespace: &'a NetNs,
     pub(crate) mtu: u32,
-    /// The pod's addresses, at most one of each family.
-    pub(crate) addresses: &'a [IpAddr],
-    /// The addresses of the node's end, in the same order.
-    pub(crate) gateways: &'a [IpAddr],
+    /// The Ethernet address of the pod's end.
+    pub(crate) mac: Option<Mac>,
+    /// The pod's addresses, at most one of each family, and those of the node's
+    /// end.
+    pub(crate) ips: &'a [Assigned],
 }
 
 /// The node's end of an interface: a name that follows from the container, so
 /// that DEL finds it without the pod's namespace.
-pub(crate) fn host_name(target: &Target) -> String {
+pub(crate) fn host_name(owner: &Owner) -> String {
     // FNV-1a: the same in every version of this program.
-    let hash = identity(target)
+    let hash = owner
+        .to_string()
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
@@ -55,16 +59,11 @@ pub(crate) fn host_name(target: &Target) -> String {
     format!("pw{:013x}", hash >> 12)
 }
 
-/// Whose an interface is; its name on the node is only the hash of this.
-fn identity(target: &Target) -> String {
-    format!("{}/{}", target.container, target.ifname)
-}
-
-/// The alias of the node's end: whose it is, and the pod for people who read
-/// `ip link`.
-fn alias(target: &Target) -> String {
-    let mut alias = identity(target);
-    if let Some(pod) = &target.pod {
+/// The alias of the node's end: whose it is, of which its name is only a hash,
+/// and the pod for people who read `ip link`.
+fn alias(owner: &Owner, pod: Option<&PodName>) -> String {
+    let mut alias = owner.to_string();
+    if let Some(pod) = pod {
         alias = format!("{alias} {}/{}", pod.namespace, pod.name);
     }
     // What has come through the environment's checks is ASCII but for pod
@@ -89,27 +88,22 @@ pub(crate) fn mac_of(address: IpAddr) -> Mac {
 }
 
 impl PodInterface<'_> {
-    /// The Ethernet address of the pod's end.
-    pub(crate) fn mac(&self) -> Option<Mac> {
-        self.addresses.first().copied().map(mac_of)
-    }
-
     /// The Ethernet address of the node's end. All have the same: each is alone
     /// with its pod.
     pub(crate) fn gateway_mac(&self) -> Option<Mac> {
-        self.gateways.first().copied().map(mac_of)
+        self.ips.first().map(|ip| mac_of(ip.gateway))
     }
 
     /// Makes the pair, its peer in the pod's namespace from the start. Nothing is
     /// up yet.
     pub(crate) fn create(&self, socket: &mut Rtnetlink) -> Result<LinkIndex, Error> {
-        let mut peer = VethPeer::new(&self.target.ifname)
+        let mut peer = VethPeer::new(&self.target.owner.ifname)
             .in_namespace(self.namespace)
             .mtu(self.mtu);
-        if let Some(mac) = self.mac() {
+        if let Some(mac) = self.mac {
             peer = peer.mac(mac);
         }
-        let mut pair = NewLink::veth(host_name(self.target), peer)
+        let mut pair = NewLink::veth(host_name(&self.target.owner), peer)
             .mtu(self.mtu)
             .group(LINK_GROUP);
         if let Some(mac) = self.gateway_mac() {
@@ -123,7 +117,7 @@ impl PodInterface<'_> {
 
     /// The kernel does not say which of a pair's two names is taken.
     fn taken(&self) -> Error {
-        let name = &self.target.ifname;
+        let name = &self.target.owner.ifname;
         let inside = self
             .namespace
             .run(|| Rtnetlink::open()?.link(name))
@@ -131,31 +125,46 @@ impl PodInterface<'_> {
         let (name, namespace) = if inside {
             (name.clone(), self.namespace.path().display().to_string())
         } else {
-            (host_name(self.target), "the node's namespace".into())
+            (host_name(&self.target.owner), "the node's namespace".into())
         };
         Error::InterfaceExists { name, namespace }
     }
 }
 
-/// Returns once the interface sends what it is given. The end that came up first
-/// throws packets away until a kernel thread has seen that the other is up too:
-/// a connection made then would wait a second for its second attempt.
-pub(crate) fn await_running(socket: &mut Rtnetlink, link: LinkIndex) -> Result<(), Error> {
+/// Returns once packets pass an end of the pair in both directions, which two
+/// kernel threads have to see to. The end that came up first throws away what it
+/// should send until one has noticed that the other is up too (a connection made
+/// then would wait a second for its second attempt). And IPv6 addresses, also
+/// those without duplicate address detection, are answered for when the other
+/// has made their local routes; nothing is notified after that.
+pub(crate) fn await_ready(
+    socket: &mut Rtnetlink,
+    link: LinkIndex,
+    addresses: impl Iterator<Item = IpAddr>,
+) -> Result<(), Error> {
     let deadline = Instant::now() + LONGEST_WAIT;
-    while !socket.link_at(link)?.is_some_and(|link| link.running) {
+    let mut waiting: Vec<IpAddr> = addresses.filter(IpAddr::is_ipv6).collect();
+    loop {
+        if let Some(address) = waiting.last() {
+            if socket.is_local(*address)? {
+                waiting.pop();
+                continue;
+            }
+        } else if socket.link_at(link)?.is_some_and(|link| link.running) {
+            return Ok(());
+        }
         if Instant::now() > deadline {
-            return Err(Error::NotRunning { link });
+            return Err(Error::NotReadyInTime { link });
         }
         thread::sleep(RETRY);
     }
-    Ok(())
 }
 
 /// Removes the node's end, and with it the pod's, addresses and routes of both.
-/// Whether it was there. What has the name and is not the target's stays.
-pub(crate) fn remove(socket: &mut Rtnetlink, target: &Target) -> Result<bool, Error> {
-    let link = socket.link(&host_name(target))?;
-    let Some(link) = link.filter(|link| belongs_to(link, target)) else {
+/// Whether it was there. What has the name and is somebody else's stays.
+pub(crate) fn remove(socket: &mut Rtnetlink, owner: &Owner) -> Result<bool, Error> {
+    let link = socket.link(&host_name(owner))?;
+    let Some(link) = link.filter(|link| belongs_to(link, owner)) else {
         return Ok(false);
     };
     match socket.delete_link(link.index) {
@@ -167,36 +176,29 @@ pub(crate) fn remove(socket: &mut Rtnetlink, target: &Target) -> Result<bool, Er
 }
 
 /// An ADD that was killed has left an interface without an alias.
-fn belongs_to(link: &Link, target: &Target) -> bool {
+pub(crate) fn belongs_to(link: &Link, owner: &Owner) -> bool {
     let whose = |alias: &str| alias.split(' ').next().map(str::to_owned);
     let named = link.alias.as_deref().and_then(whose);
-    let is_targets = named.is_none() || named == whose(&alias(target));
-    link.detail == LinkDetail::Veth && link.group == LINK_GROUP && is_targets
+    let is_owners = named.is_none() || named == whose(&alias(owner, None));
+    link.detail == LinkDetail::Veth && link.group == LINK_GROUP && is_owners
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::environment::PodName;
 
-    fn target(container: &str) -> Target {
-        Target {
+    fn owner(container: &str) -> Owner {
+        Owner {
             container: container.into(),
             ifname: "eth0".into(),
-            netns: None,
-            pod: Some(PodName {
-                namespace: "x".into(),
-                name: "a".into(),
-                uid: String::new(),
-            }),
         }
     }
 
     #[test]
     fn names_and_addresses_follow_from_what_they_are_for() {
-        let name = host_name(&target("c1"));
-        assert_eq!(name, host_name(&target("c1")));
-        assert_ne!(name, host_name(&target("c2")));
+        let name = host_name(&owner("c1"));
+        assert_eq!(name, host_name(&owner("c1")));
+        assert_ne!(name, host_name(&owner("c2")));
         assert_eq!(name.len(), 15, "{name}");
         for (address, mac) in [
             ("10.244.1.2", "0a:04:0a:f4:01:02"),
@@ -208,9 +210,14 @@ mod tests {
 
     #[test]
     fn an_interface_belongs_to_the_container_that_its_alias_names() {
+        let pod = PodName {
+            namespace: "x".into(),
+            name: "a".into(),
+            uid: String::new(),
+        };
         let link = |group, alias: Option<String>| Link {
             index: LinkIndex(7),
-            name: host_name(&target("c1")),
+            name: host_name(&owner("c1")),
             mac: None,
             mtu: 1500,
             up: true,
@@ -223,15 +230,16 @@ mod tests {
             detail: LinkDetail::Veth,
             port: None,
         };
+        let alias = |container: &str| Some(alias(&owner(container), Some(&pod)));
         let long = "c".repeat(300);
         for (container, link, expected) in [
-            ("c1", link(LINK_GROUP, Some(alias(&target("c1")))), true),
+            ("c1", link(LINK_GROUP, alias("c1")), true),
             ("c1", link(LINK_GROUP, None), true),
-            ("c1", link(LINK_GROUP, Some(alias(&target("c11")))), false),
+            ("c1", link(LINK_GROUP, alias("c11")), false),
             ("c1", link(0, None), false),
-            (&long, link(LINK_GROUP, Some(alias(&target(&long)))), true),
+            (&long, link(LINK_GROUP, alias(&long)), true),
         ] {
-            let found = belongs_to(&link, &target(container));
+            let found = belongs_to(&link, &owner(container));
             assert_eq!(found, expected, "{container}: {link:?}");
         }
     }

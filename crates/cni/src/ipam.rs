@@ -9,19 +9,41 @@
 mod range;
 mod state;
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use podway_kernel::sysctl;
 
-pub(crate) use range::Range;
-pub(crate) use state::Owner;
+pub(crate) use range::{Range, RangeKeys};
 
+use crate::config::Network;
 use crate::error::Error;
+use crate::owner::Owner;
 use state::State;
+
+/// What a pod wants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    /// One address of each set of ranges.
+    pub(crate) sets: &'a [Vec<Range>],
+    /// The addresses that it asks for; of the other sets any.
+    pub(crate) addresses: &'a [IpAddr],
+    /// What nobody gets who does not ask for it.
+    pub(crate) reserved: &'a [IpNet],
+}
+
+/// An address that a pod was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Assigned {
+    pub(crate) address: IpAddr,
+    /// The node's address on the pod's link.
+    pub(crate) gateway: IpAddr,
+}
 
 /// The addresses of one network on this node. Holding it holds the lock.
 #[derive(Debug)]
@@ -33,10 +55,10 @@ pub(crate) struct Ipam {
 }
 
 impl Ipam {
-    /// Opens a network's state below `data_dir`, and waits for its lock.
-    pub(crate) fn open(data_dir: &Path, network: &str) -> Result<Self, Error> {
+    /// Opens a network's state, and waits for its lock.
+    pub(crate) fn open(network: &Network) -> Result<Self, Error> {
         let boot = sysctl::read("kernel/random/boot_id")?;
-        Self::open_in_boot(data_dir, network, &boot)
+        Self::open_in_boot(&network.data_dir, &network.name, &boot)
     }
 
     fn open_in_boot(data_dir: &Path, network: &str, boot: &str) -> Result<Self, Error> {
@@ -74,16 +96,40 @@ impl Ipam {
         })
     }
 
-    /// Gives an interface one address of each range: of all, or none.
+    /// Gives an interface one address of each set of ranges: of all, or none.
     pub(crate) fn allocate(
         &mut self,
         owner: &Owner,
-        ranges: &[Range],
-    ) -> Result<Vec<IpAddr>, Error> {
+        request: &Request<'_>,
+    ) -> Result<Vec<Assigned>, Error> {
         let mut state = self.state.clone();
-        let addresses = state.allocate(owner, ranges)?;
+        let given = state.allocate(owner, request, &BTreeSet::new())?;
         self.write(state)?;
-        Ok(addresses)
+        Ok(given)
+    }
+
+    /// Whether the next pod would get its addresses.
+    ///
+    /// # Errors
+    /// What it would be told.
+    pub(crate) fn check_room(&self, request: &Request<'_>) -> Result<(), Error> {
+        // A container's name is never empty.
+        let nobody = Owner {
+            container: String::new(),
+            ifname: String::new(),
+        };
+        let mut state = self.state.clone();
+        state.allocate(&nobody, request, &BTreeSet::new()).map(drop)
+    }
+
+    /// The addresses of an interface.
+    pub(crate) fn addresses(&self, owner: &Owner) -> Vec<IpAddr> {
+        self.state.addresses(owner)
+    }
+
+    /// Every interface that has addresses.
+    pub(crate) fn owners(&self) -> BTreeSet<Owner> {
+        self.state.owners()
     }
 
     /// Takes an interface's addresses back, whichever ranges they are of. They

@@ -9,21 +9,27 @@
 
 mod add;
 pub mod agent_protocol;
+mod check;
 mod config;
 mod conflist;
 mod del;
 mod environment;
 mod error;
+mod gc;
 mod interface;
 mod ipam;
+mod owner;
 mod plugin;
 mod result;
+mod status;
+mod teardown;
 mod version;
 
 pub use conflist::Conflist;
 pub use environment::Variables;
 pub use error::{EnvironmentError, Error};
 pub use interface::LINK_GROUP;
+pub use owner::Owner;
 pub use plugin::{Outcome, run};
 
 /// What the program is, for a person who calls it by hand.

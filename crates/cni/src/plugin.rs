@@ -6,10 +6,13 @@ use std::io::Read;
 use serde_json::{Value, json};
 
 use crate::add::add;
-use crate::config::{self, Config};
+use crate::check::check;
+use crate::config::{self, Config, Network, valid_attachments};
 use crate::del::del;
-use crate::environment::{self, Command, Target, Variables};
+use crate::environment::{self, Args, Command, Variables};
 use crate::error::Error;
+use crate::gc::gc;
+use crate::status::status;
 use crate::version;
 
 /// The end of a call.
@@ -24,7 +27,7 @@ pub struct Outcome {
 /// Does what the environment asks for.
 pub fn run(variables: &Variables, input: &mut dyn Read) -> Outcome {
     let mut configuration = Vec::new();
-    match dispatch(variables, input, &mut configuration) {
+    match execute(variables, input, &mut configuration) {
         Ok(output) => Outcome { output, code: 0 },
         Err(error) => Outcome {
             output: Some(failure(&error, &configuration)),
@@ -33,25 +36,34 @@ pub fn run(variables: &Variables, input: &mut dyn Read) -> Outcome {
     }
 }
 
-fn dispatch(
+fn execute(
     variables: &Variables,
     input: &mut dyn Read,
     configuration: &mut Vec<u8>,
 ) -> Result<Option<Value>, Error> {
     let command = environment::command(variables)?;
-    if command == Command::Version {
-        return Ok(Some(version::answer()));
+    // VERSION needs no configuration: a person may ask without one.
+    if command != Command::Version {
+        input.read_to_end(configuration).map_err(Error::Input)?;
     }
-    let target = environment::target(command, variables)?;
-    input.read_to_end(configuration).map_err(Error::Input)?;
-    execute(command, &target, configuration)
-}
-
-fn execute(command: Command, target: &Target, input: &[u8]) -> Result<Option<Value>, Error> {
+    let input = configuration.as_slice();
     match command {
+        Command::Add(target) => add(&target, &Config::read(input, &target.args)?).map(Some),
+        Command::Del(target) => del(&target, &Network::read(input)?).map(|()| None),
+        Command::Check(target) => {
+            version::require(&Network::read(input)?, "CHECK", "0.4.0")?;
+            check(&target, &Config::read(input, &target.args)?).map(|()| None)
+        }
+        Command::Gc => {
+            let network = Network::read(input)?;
+            version::require(&network, "GC", "1.1.0")?;
+            gc(&network, &valid_attachments(input)?).map(|()| None)
+        }
+        Command::Status => {
+            version::require(&Network::read(input)?, "STATUS", "1.1.0")?;
+            status(&Config::read(input, &Args::default())?).map(|()| None)
+        }
         Command::Version => Ok(Some(version::answer())),
-        Command::Add => add(target, &Config::for_add(input)?).map(Some),
-        Command::Del => del(target, &Config::for_del(input)?).map(|()| None),
     }
 }
 

@@ -1,78 +1,97 @@
 //! What ADD prints.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
-use podway_kernel::route::Mac;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::config::Config;
+use crate::interface::{PodInterface, host_name};
+use crate::ipam::Assigned;
+use crate::version;
 
-/// An interface that was made.
-#[derive(Debug)]
-pub(crate) struct Attached<'a> {
-    pub(crate) host: String,
-    pub(crate) host_mac: Option<Mac>,
-    pub(crate) ifname: &'a str,
-    pub(crate) mac: Option<Mac>,
-    pub(crate) namespace: &'a Path,
-    pub(crate) addresses: &'a [IpAddr],
-    pub(crate) gateways: &'a [IpAddr],
+/// The result in the configuration's version: what earlier plugins have made,
+/// and the pod's interface.
+pub(crate) fn of(pod: &PodInterface<'_>, config: &Config) -> Value {
+    if !version::is_since(&config.network.version, "0.3.0") {
+        return of_one_address_each(pod, config);
+    }
+    let mut result = match config.previous.clone() {
+        Some(Value::Object(previous)) => previous,
+        _ => Map::new(),
+    };
+    let before = list(&mut result, "interfaces").len();
+    let interfaces = interfaces(pod, config);
+    let own = before + interfaces.len() - 1;
+    let ips = pod.ips.iter().map(|ip| address(ip, own, config));
+    list(&mut result, "ips").extend(ips);
+    list(&mut result, "interfaces").extend(interfaces);
+    list(&mut result, "routes").extend(pod.ips.iter().map(route));
+    result.insert("cniVersion".into(), json!(config.network.version));
+    let silent = config.dns.as_object().is_none_or(Map::is_empty);
+    if !(silent && result.contains_key("dns")) {
+        result.insert("dns".into(), config.dns.clone());
+    }
+    Value::Object(result)
 }
 
-/// Where the pod's own interface is in the list of interfaces.
-const POD: usize = 1;
-
-/// The result in the configuration's version.
-pub(crate) fn of(attached: &Attached<'_>, config: &Config) -> Value {
-    let version = config.version.as_str();
-    let pairs = attached.addresses.iter().zip(attached.gateways);
-    let ips: Vec<Value> = pairs
-        .map(|(address, gateway)| ip(*address, *gateway, version))
-        .collect();
-    let routes: Vec<Value> = attached.gateways.iter().map(|ip| route(*ip)).collect();
-    json!({
-        "cniVersion": version,
-        "interfaces": interfaces(attached, config),
-        "ips": ips,
-        "routes": routes,
-        "dns": config.dns,
-    })
+/// The list of that name, which may have been left out or be null.
+fn list<'a>(result: &'a mut Map<String, Value>, key: &str) -> &'a mut Vec<Value> {
+    let entry = result.entry(key).or_insert_with(|| json!([]));
+    if !entry.is_array() {
+        *entry = json!([]);
+    }
+    entry.as_array_mut().expect("it was made one")
 }
 
-fn interfaces(attached: &Attached<'_>, config: &Config) -> Value {
-    let mut node = json!({ "name": attached.host });
-    let mut pod = json!({ "name": attached.ifname, "sandbox": attached.namespace });
-    for (interface, mac) in [(&mut node, attached.host_mac), (&mut pod, attached.mac)] {
+/// The node's end and the pod's.
+fn interfaces(pod: &PodInterface<'_>, config: &Config) -> Vec<Value> {
+    let mut node = json!({ "name": host_name(&pod.target.owner) });
+    let mut own = json!({ "name": pod.target.owner.ifname, "sandbox": pod.namespace.path() });
+    for (interface, mac) in [(&mut node, pod.gateway_mac()), (&mut own, pod.mac)] {
         if let Some(mac) = mac {
             interface["mac"] = json!(mac.to_string());
         }
-        // New in 1.1.0.
-        if config.version == "1.1.0" {
+        if version::is_since(&config.network.version, "1.1.0") {
             interface["mtu"] = json!(config.mtu);
         }
     }
-    json!([node, pod])
+    vec![node, own]
 }
 
-fn ip(address: IpAddr, gateway: IpAddr, version: &str) -> Value {
-    let mut ip = json!({
-        "address": IpNet::from(address),
-        "gateway": gateway,
-        "interface": POD,
+fn address(ip: &Assigned, interface: usize, config: &Config) -> Value {
+    let mut entry = json!({
+        "address": IpNet::from(ip.address),
+        "gateway": ip.gateway,
+        "interface": interface,
     });
-    // Gone since 1.0.0.
-    if version.starts_with("0.") {
-        ip["version"] = json!(if address.is_ipv4() { "4" } else { "6" });
+    if !version::is_since(&config.network.version, "1.0.0") {
+        entry["version"] = json!(if ip.address.is_ipv4() { "4" } else { "6" });
     }
-    ip
+    entry
 }
 
-fn route(gateway: IpAddr) -> Value {
-    let any: IpAddr = match gateway {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    json!({ "dst": format!("{any}/0"), "gw": gateway })
+fn route(ip: &Assigned) -> Value {
+    json!({ "dst": anywhere(ip.gateway), "gw": ip.gateway })
+}
+
+const fn anywhere(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "0.0.0.0/0",
+        IpAddr::V6(_) => "::/0",
+    }
+}
+
+/// As it was before 0.3.0: no interfaces, no chaining.
+fn of_one_address_each(pod: &PodInterface<'_>, config: &Config) -> Value {
+    let mut result = json!({ "cniVersion": config.network.version, "dns": config.dns });
+    for ip in pod.ips {
+        let key = if ip.address.is_ipv4() { "ip4" } else { "ip6" };
+        result[key] = json!({
+            "ip": IpNet::from(ip.address),
+            "gateway": ip.gateway,
+            "routes": [route(ip)],
+        });
+    }
+    result
 }

@@ -1,7 +1,5 @@
 //! The node's end of a pod's interface: the pod's gateway, and the route to it.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use podway_kernel::route::{LinkChange, LinkIndex, Route, Rtnetlink};
 use podway_kernel::sysctl;
@@ -19,16 +17,16 @@ impl PodInterface<'_> {
     /// the pod's Ethernet address, so the kernel resolves it when it is needed.
     pub(crate) fn connect(&self, socket: &mut Rtnetlink, end: LinkIndex) -> Result<(), Error> {
         self.set_node_parameters()?;
-        let change = LinkChange::new().alias(alias(self.target)).up();
+        let change = LinkChange::new()
+            .alias(alias(&self.target.owner, self.target.args.pod.as_ref()))
+            .up();
         socket.change_link(end, &change)?;
-        for gateway in self.gateways {
-            socket.add_address(end, IpNet::from(*gateway))?;
-        }
-        for address in self.addresses {
+        for ip in self.ips {
+            socket.add_address(end, IpNet::from(ip.gateway))?;
             // Its source is not named: it is the only address of its family on
             // this interface, and some kernels take routes that name an address
             // away when one of several interfaces with it goes.
-            let route = Route::new(IpNet::from(*address))
+            let route = Route::new(IpNet::from(ip.address))
                 .dev(end)
                 .scope_link()
                 .protocol(ROUTE_PROTOCOL);
@@ -38,8 +36,8 @@ impl PodInterface<'_> {
     }
 
     fn set_node_parameters(&self) -> Result<(), Error> {
-        let name = host_name(self.target);
-        if self.gateways.iter().any(IpAddr::is_ipv4) {
+        let name = host_name(&self.target.owner);
+        if self.ips.iter().any(|ip| ip.address.is_ipv4()) {
             // What comes for a pod comes in by other interfaces: forwarding on
             // its own alone would not do.
             sysctl::ensure("net/ipv4/ip_forward", "1")?;
@@ -47,7 +45,7 @@ impl PodInterface<'_> {
                 sysctl::ensure(&format!("net/ipv4/conf/{name}/{parameter}"), value)?;
             }
         }
-        if self.gateways.iter().any(IpAddr::is_ipv6) {
+        if self.ips.iter().any(|ip| ip.address.is_ipv6()) {
             sysctl::ensure("net/ipv6/conf/all/forwarding", "1")?;
             let ipv6 = [
                 ("disable_ipv6", "0"),

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use podway_kernel::route::{LinkChange, LinkIndex, Neighbour, Route, Rtnetlink};
 use podway_kernel::sysctl;
 
-use super::{PodInterface, await_running};
+use super::{PodInterface, await_ready};
 use crate::error::Error;
 
 impl PodInterface<'_> {
@@ -16,7 +16,7 @@ impl PodInterface<'_> {
     }
 
     fn configure_inside(&self) -> Result<(), Error> {
-        let name = &self.target.ifname;
+        let name = &self.target.owner.ifname;
         let mut socket = Rtnetlink::open()?;
         let link = socket
             .link(name)?
@@ -27,13 +27,11 @@ impl PodInterface<'_> {
             .index;
         self.set_pod_parameters()?;
         socket.change_link(link, &LinkChange::new().up())?;
-        for address in self.addresses {
-            socket.add_address(link, IpNet::from(*address))?;
+        for ip in self.ips {
+            socket.add_address(link, IpNet::from(ip.address))?;
+            self.route_through(ip.gateway, link, &mut socket)?;
         }
-        for gateway in self.gateways {
-            self.route_through(*gateway, link, &mut socket)?;
-        }
-        await_running(&mut socket, link)
+        await_ready(&mut socket, link, self.ips.iter().map(|ip| ip.address))
     }
 
     fn route_through(
@@ -50,12 +48,12 @@ impl PodInterface<'_> {
             socket.replace_neighbour(&Neighbour { link, address, mac })?;
         }
         let on_link = Route::new(IpNet::from(gateway)).dev(link).scope_link();
-        socket.replace_route(&on_link)?;
+        socket.add_route(&on_link)?;
         Ok(socket.add_route(&Route::default_via(gateway).dev(link))?)
     }
 
     fn set_pod_parameters(&self) -> Result<(), Error> {
-        let name = &self.target.ifname;
+        let name = &self.target.owner.ifname;
         // The node sends one when a pod reaches itself through a service.
         // Without forwarding it is taken where "all" or the interface allows it
         // (ip-sysctl: accept_redirects).
@@ -63,7 +61,7 @@ impl PodInterface<'_> {
             let key = format!("net/ipv4/conf/{interface}/accept_redirects");
             sysctl::ensure(&key, "0")?;
         }
-        if !self.addresses.iter().any(IpAddr::is_ipv6) {
+        if !self.ips.iter().any(|ip| ip.address.is_ipv6()) {
             return Ok(());
         }
         let ipv6 = [

@@ -16,10 +16,14 @@ fn a_wrong_environment_is_code_4() {
         ("CNI_IFNAME", "eth0"),
     ];
     let cases: [(&str, &str, &str); 12] = [
-        ("CNI_COMMAND", "CHECK", "unknown CNI_COMMAND: CHECK"),
-        ("CNI_COMMAND", "GC", "unknown CNI_COMMAND: GC"),
-        ("CNI_COMMAND", "STATUS", "unknown CNI_COMMAND: STATUS"),
         ("CNI_COMMAND", "add", "unknown CNI_COMMAND: add"),
+        (
+            "CNI_COMMAND",
+            "GC",
+            "required env variables [CNI_PATH] missing",
+        ),
+        ("CNI_ARGS", "IP=10.244.1", "IP must be an address"),
+        ("CNI_ARGS", "MAC=01:00:00:00:00:01", "a station's address"),
         (
             "CNI_CONTAINERID",
             "",
@@ -53,8 +57,8 @@ fn a_wrong_environment_is_code_4() {
 }
 
 /// A key, its value as JSON, the error's code, and words of its text.
-const SPOILT: [(&str, &str, u32, &str); 18] = [
-    ("cniVersion", r#""0.2.0""#, 1, "supported are 0.3.1"),
+const SPOILT: [(&str, &str, u32, &str); 26] = [
+    ("cniVersion", r#""1.2.0""#, 1, "supported are 0.1.0"),
     ("cniVersion", r#""9.9.9""#, 1, "9.9.9"),
     ("cniVersion", "null", 6, "decode"),
     ("surprise", r#"{"a":1}"#, 2, r#"surprise = {"a":1}"#),
@@ -80,7 +84,50 @@ const SPOILT: [(&str, &str, u32, &str); 18] = [
         7,
         "second one of its family",
     ),
-    ("prevResult", r#"{"cniVersion":"1.1.0"}"#, 7, "first plugin"),
+    ("prevResult", "7", 6, "decode"),
+    (
+        "reserved",
+        r#"["10.244.1.300"]"#,
+        6,
+        "neither an address nor",
+    ),
+    (
+        "runtimeConfig",
+        r#"{"ips":["10.244.2.2/24"]}"#,
+        7,
+        "10.244.2.2 is in none of the ranges",
+    ),
+    (
+        "runtimeConfig",
+        r#"{"ips":["10.244.1.7","10.244.1.8"]}"#,
+        7,
+        "one address of each family",
+    ),
+    ("runtimeConfig", r#"{"mac":"02:00"}"#, 7, "not an Ethernet"),
+    (
+        "runtimeConfig",
+        r#"{"mac":"ff:ff:ff:ff:ff:ff"}"#,
+        7,
+        "station's",
+    ),
+    (
+        "runtimeConfig",
+        r#"{"ipRanges":[[{"subnet":"10.1.0.0/24"},{"subnet":"10.1.0.0/25"}]]}"#,
+        7,
+        "10.1.0.1-10.1.0.254 and 10.1.0.1-10.1.0.126 overlap",
+    ),
+    (
+        "runtimeConfig",
+        r#"{"ipRanges":[[{"subnet":"10.1.0.0/24"},{"subnet":"fd00::/64"}]]}"#,
+        7,
+        "both families",
+    ),
+    (
+        "runtimeConfig",
+        r#"{"ipRanges":[[{"subnet":"10.1.0.0/24"}],[{"subnet":"10.2.0.0/24"}]]}"#,
+        7,
+        "second one of its family",
+    ),
     ("dataDir", r#""/dev/null/state""#, 5, "cannot create"),
 ];
 
@@ -263,5 +310,12 @@ fn a_pod_that_no_agent_vouches_for_gets_nothing() {
         assert_nothing_left(&node);
         let mut inside = Rtnetlink::open_in(&pod.namespace).unwrap();
         assert_eq!(inside.link("eth0").unwrap(), None);
+        config["failOpen"] = json!(true);
+        let added = node.add(&pod, &config);
+        assert_eq!(added.addresses().len(), 2);
+        let said = "it starts all the same (failOpen): the policies of pod x/c1";
+        assert!(added.stderr.contains(said), "{added:#?}");
+        assert!(added.stderr.contains(words), "{added:#?}");
+        node.del(&pod, &config).silent();
     }
 }

@@ -6,8 +6,12 @@
     reason = "a test that cannot go on says why by panicking"
 )]
 
+mod chaining;
 mod connectivity;
 mod failures;
+mod matrix;
 mod node;
 mod protocol;
+mod requests;
 mod services;
+mod verbs;

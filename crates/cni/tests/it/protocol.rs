@@ -5,12 +5,14 @@ use serde_json::{Value, json};
 
 use crate::node::{Node, agent};
 
-const VERSIONS: [&str; 4] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+pub(crate) const VERSIONS: [&str; 7] = [
+    "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0",
+];
 
 #[test]
-fn add_and_del_in_every_version() {
+fn results_are_those_of_every_version() {
     let node = Node::new();
-    for version in VERSIONS {
+    for version in &VERSIONS[2..] {
         let mut config = node.config();
         config["cniVersion"] = json!(version);
         config["dns"] = json!({ "nameservers": ["10.96.0.10"] });
@@ -19,10 +21,10 @@ fn add_and_del_in_every_version() {
         let added = node.add(&pod, &config);
         let result = added.result();
         assert_eq!(added.stderr, "", "{version}");
-        assert_eq!(result["cniVersion"], version);
+        assert_eq!(result["cniVersion"], *version);
         assert_eq!(result["dns"]["nameservers"][0], "10.96.0.10");
         let names = ["name", "sandbox", "mtu"].map(|key| result["interfaces"][1][key].clone());
-        let mtu = if version == "1.1.0" {
+        let mtu = if *version == "1.1.0" {
             json!(1450)
         } else {
             Value::Null
@@ -49,12 +51,35 @@ fn add_and_del_in_every_version() {
         }
         assert_eq!(result["routes"][0]["dst"], "0.0.0.0/0");
         assert_eq!(result["routes"][1]["dst"], "::/0");
-
-        node.del(&pod, &config).silent();
-        node.del(&pod, &config).silent();
     }
-    assert_eq!(node.links(), ["lo"]);
-    assert_eq!(node.leased(), Vec::<String>::new());
+}
+
+#[test]
+fn before_0_3_0_a_result_had_one_address_of_each_family() {
+    let node = Node::new();
+    for (i, version) in VERSIONS[..2].iter().enumerate() {
+        let mut config = node.config();
+        config["cniVersion"] = json!(version);
+        let result = node
+            .add(&node.pod(&format!("c-{version}")), &config)
+            .result();
+        let pod = i + 2;
+        let expected = json!({
+            "cniVersion": version,
+            "ip4": {
+                "ip": format!("10.244.1.{pod}/32"),
+                "gateway": "10.244.1.1",
+                "routes": [{ "dst": "0.0.0.0/0", "gw": "10.244.1.1" }],
+            },
+            "ip6": {
+                "ip": format!("fd00:10:244:1::{pod}/128"),
+                "gateway": "fd00:10:244:1::1",
+                "routes": [{ "dst": "::/0", "gw": "fd00:10:244:1::1" }],
+            },
+            "dns": {},
+        });
+        assert_eq!(result, expected);
+    }
 }
 
 #[test]

@@ -215,6 +215,23 @@ impl Rtnetlink {
         found(self.change(doing, &message, Mode::Existing))
     }
 
+    /// Whether packets for this address end here.
+    ///
+    /// # Errors
+    /// A socket's failure.
+    pub fn is_local(&mut self, address: IpAddr) -> Result<bool> {
+        let doing = Doing {
+            operation: "look up route",
+            object: &address,
+        };
+        let request = RouteNetlinkMessage::GetRoute(message::lookup(address));
+        match self.ask(doing, &request) {
+            Ok(answers) => Ok(answers.iter().any(message::is_local)),
+            Err(error) if error.kind() == ErrorKind::Unreachable => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The routes of both families. Routes with several next hops and cached
     /// ones are left out: nothing here makes them.
     ///

@@ -274,6 +274,35 @@ fn routes_come_back_as_they_were_written() {
 }
 
 #[test]
+fn packets_to_own_addresses_end_here() {
+    let (_ns, mut socket) = socket();
+    let link = socket.create_link(&NewLink::bridge("br").up()).unwrap();
+    for address in ["10.1.0.1", "fd00:1::1"] {
+        assert!(!socket.is_local(ip(address)).unwrap(), "{address}: before");
+        socket.add_address(link, ip(address).into()).unwrap();
+        // The kernel makes IPv6's local routes a moment later.
+        while !socket.is_local(ip(address)).unwrap() {
+            std::thread::yield_now();
+        }
+    }
+    socket
+        .add_route(&Route::new(net("10.2.0.0/24")).dev(link).scope_link())
+        .unwrap();
+    assert!(!socket.is_local(ip("10.2.0.1")).unwrap(), "elsewhere");
+    let routes = socket.routes(RouteFilter::default()).unwrap();
+    let networks: Vec<_> = routes
+        .iter()
+        .filter(|route| {
+            route.destination == net("fd00:1::1/128") && route.kind == RouteKind::Unicast
+        })
+        .collect();
+    assert!(
+        networks.is_empty(),
+        "an address alone has no network: {networks:?}"
+    );
+}
+
+#[test]
 fn a_gateway_that_no_route_leads_to_is_unreachable_unless_onlink() {
     let (_ns, mut socket) = socket();
     let link = socket.create_link(&NewLink::bridge("br").up()).unwrap();

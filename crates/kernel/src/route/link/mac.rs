@@ -5,6 +5,15 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
+impl Mac {
+    /// Whether it can be an interface's: neither a group's nor zero.
+    #[must_use]
+    pub const fn is_unicast(self) -> bool {
+        let [first, rest @ ..] = self.0;
+        first & 1 == 0 && (first != 0 || !matches!(rest, [0, 0, 0, 0, 0]))
+    }
+}
+
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;

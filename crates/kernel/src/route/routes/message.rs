@@ -140,6 +140,25 @@ pub(super) fn to_message(route: &Route) -> RouteMessage {
     message
 }
 
+/// Asks which route a packet to this address would take.
+pub(super) fn lookup(address: IpAddr) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = match address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.destination_prefix_length = IpNet::from(address).prefix_len();
+    message
+        .attributes
+        .push(RouteAttribute::Destination(address.into()));
+    message
+}
+
+/// Whether the answer to [`lookup`] is that it ends here.
+pub(super) fn is_local(answer: &RouteNetlinkMessage) -> bool {
+    matches!(answer, RouteNetlinkMessage::NewRoute(route) if route.header.kind == RouteType::Local)
+}
+
 fn kind_of(kind: RouteType) -> RouteKind {
     match kind {
         RouteType::Unicast => RouteKind::Unicast,
