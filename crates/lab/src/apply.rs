@@ -47,13 +47,14 @@ pub(crate) async fn apply_all(
         }
     }
     for document in documents {
-        apply_one(client, document, false).await?;
-        progress(Step::new(describe(document), Outcome::Applied));
+        let outcome = apply_one(client, document, false).await?;
+        progress(Step::new(describe(document), outcome));
     }
     Ok(())
 }
 
-async fn apply_one(client: &Client, document: &Document, dry_run: bool) -> Result<(), Error> {
+/// Kept where the object is already as the document says.
+async fn apply_one(client: &Client, document: &Document, dry_run: bool) -> Result<Outcome, Error> {
     let refused = |error: kube::Error| Error::Refused {
         path: document.path.to_string(),
         line: document.position.line,
@@ -65,21 +66,24 @@ async fn apply_one(client: &Client, document: &Document, dry_run: bool) -> Resul
         },
     };
     let api = api_of(client, document);
-    let exists = api
-        .get_opt(&document.name)
-        .await
-        .map_err(refused)?
-        .is_some();
-    if exists {
+    let existing = api.get_opt(&document.name).await.map_err(refused)?;
+    if let Some(existing) = existing {
         let parameters = PatchParams {
             dry_run,
             ..PatchParams::default()
         };
         let patch = Patch::Strategic(&document.value);
-        api.patch(&document.name, &parameters, &patch)
+        let patched = api
+            .patch(&document.name, &parameters, &patch)
             .await
             .map_err(refused)?;
-        return Ok(());
+        // A write that changes nothing is none: the resource version stays.
+        let unchanged = patched.resource_version() == existing.resource_version();
+        return Ok(if unchanged {
+            Outcome::Kept
+        } else {
+            Outcome::Applied
+        });
     }
     let object: DynamicObject = serde_json::from_value(document.value.clone())
         .map_err(|error| refused(kube::Error::SerdeError(error)))?;
@@ -89,7 +93,7 @@ async fn apply_one(client: &Client, document: &Document, dry_run: bool) -> Resul
     };
     let created = api.create(&parameters, &object).await.map_err(refused)?;
     tracing::debug!(object = created.name_any(), dry_run, "object created");
-    Ok(())
+    Ok(Outcome::Applied)
 }
 
 fn api_of(client: &Client, document: &Document) -> Api<DynamicObject> {
