@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod allocate;
+mod apply;
 mod clock;
 mod defaults;
 pub mod endpoints;

@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use crate::kinds::{Decoded, Kind};
 
-/// The formats of a PATCH body that are served. Server-side apply
-/// (`application/apply-patch+yaml`) would be one more.
+/// The formats of a PATCH body that say how an object changes. (Server-side
+/// apply, `application/apply-patch+yaml`, says instead what its author wants.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PatchType {
     /// A list of operations, RFC 6902.
@@ -98,10 +98,19 @@ pub fn apply(
             value: patched.to_string(),
             detail: error.message,
         })?;
+    keep_emptied_owners(&patched, &mut decoded.object);
     decoded
         .strict
         .extend(crate::kinds::duplicate_texts(&parsed.duplicates));
     Ok(decoded)
+}
+
+/// Decoding drops empty lists; this one means "nobody owns anything".
+fn keep_emptied_owners(patched: &Value, object: &mut Value) {
+    let owners = patched.pointer("/metadata/managedFields");
+    if owners.is_some_and(|owners| owners == &Value::Array(Vec::new())) {
+        object["metadata"]["managedFields"] = Value::Array(Vec::new());
+    }
 }
 
 /// The answer to a strict client for what [`apply`] returned in

@@ -4,6 +4,7 @@
 //! Each verb is a function on a [`Transaction`], so it decides on the newest
 //! state and needs no retry; a dry run is the same transaction, discarded.
 
+mod apply;
 mod binding;
 mod create;
 mod delete;
@@ -19,8 +20,10 @@ use serde_json::Value;
 
 pub(crate) use delete::{DeleteOptions, Deleted};
 use services::Allocations;
+use update::Owners;
 pub(crate) use update::{Change, Content};
 
+use crate::apply::{Author, Configuration};
 use crate::kinds::{self, Kind, Kinds};
 use crate::server::Settings;
 use crate::status::Status;
@@ -116,10 +119,26 @@ impl Registry {
         &self,
         target: Target,
         object: Value,
+        author: Option<Author>,
         dry_run: bool,
     ) -> Result<Arc<Object>, Status> {
         self.run(dry_run, move |transaction, context| {
-            create::create(transaction, context, &target, object)
+            let owners = Owners::Changed(author.as_ref());
+            create::create(transaction, context, &target, object, owners)
+        })
+        .await
+    }
+
+    /// Makes an object so that it has what a configuration says. Answers with
+    /// the object, and whether it is new.
+    pub(crate) async fn apply(
+        &self,
+        target: Target,
+        configuration: Configuration,
+        dry_run: bool,
+    ) -> Result<(Arc<Object>, bool), Status> {
+        self.run(dry_run, move |transaction, context| {
+            apply::apply(transaction, context, &target, configuration)
         })
         .await
     }

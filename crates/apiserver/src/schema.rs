@@ -28,9 +28,9 @@ pub(crate) struct Field {
     /// Its name in JSON; empty for a message whose fields JSON shows as the
     /// outer object's own.
     name: String,
-    shape: Shape,
+    pub(crate) shape: Shape,
     /// Whether absence is told apart from the zero value.
-    optional: bool,
+    pub(crate) optional: bool,
     /// What absence counts as in the key of a list item.
     default: Option<String>,
 }
@@ -120,7 +120,8 @@ impl ObjectType {
         self.find(name).map(|field| &field.shape)
     }
 
-    fn find(&self, name: &str) -> Option<&Field> {
+    /// A field by its name in JSON.
+    pub(crate) fn find(&self, name: &str) -> Option<&Field> {
         self.fields
             .iter()
             .find_map(|field| match (&field.shape, field.name.as_str()) {

@@ -8,7 +8,7 @@ use hyper::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use super::query::FieldValidation;
-use crate::kinds::{Decoded, Kind};
+use crate::kinds::{self, Decoded, Kind};
 use crate::schema::protobuf::{Envelope, ProtobufError};
 use crate::schema::{self, ObjectType};
 use crate::status::Status;
@@ -109,6 +109,32 @@ pub(super) async fn other(
         }
     };
     Ok(Some(value))
+}
+
+/// A configuration to apply: a partial object, which is only checked.
+///
+/// Kubernetes' typed decoder would fill in zero values of required fields, which
+/// the author would then own; so what is returned is what was sent.
+pub(super) async fn configuration(kind: &Kind, body: Incoming) -> Result<Value, Status> {
+    let body = read(body).await?;
+    // JSON is YAML, and what kubectl and other programs send.
+    let (value, duplicates) = match kinds::parse_json(&body) {
+        Ok(parsed) => (parsed.value, parsed.duplicates),
+        Err(_) => (yaml(&body)?, Vec::new()),
+    };
+    let mut decoded = kind.decode_value(value.clone())?;
+    decoded.strict.extend(kinds::duplicate_texts(&duplicates));
+    if !decoded.strict.is_empty() {
+        return Err(kind.strict_error(&decoded.strict).into());
+    }
+    Ok(value)
+}
+
+fn yaml(body: &[u8]) -> Result<Value, Status> {
+    let refuse = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
+    let text = std::str::from_utf8(body).map_err(|error| refuse(error.to_string()))?;
+    let options = serde_saphyr::options! { legacy_octal_numbers: true };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| refuse(error.to_string()))
 }
 
 fn undecodable(error: &ProtobufError) -> Status {

@@ -70,7 +70,7 @@ pub(super) fn object(code: u16, kind: &Kind, object: &Object, form: Form) -> Res
 /// One object as a value of that form.
 pub(super) fn formed(kind: &Kind, object: &Object, form: Form) -> Value {
     match form {
-        Form::Object => object.value().clone(),
+        Form::Object => object.to_value(),
         Form::Table(version) => {
             table::table(kind, version, [object], &table::list_metadata(object))
         }

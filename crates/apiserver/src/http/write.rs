@@ -4,14 +4,20 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use hyper::header::USER_AGENT;
+
 use super::body::{self, media_type, warnings};
 use super::query::FieldValidation;
 use super::{Answer, Api, Call, accept, respond};
+use crate::apply::{Author, Configuration};
 use crate::kinds::Part;
 use crate::patch::PatchType;
 use crate::rest::{Change, Content, DeleteOptions, Deleted};
 use crate::status::Status;
+use crate::validate::Cause;
 
+/// The Content-Type of a configuration.
+const APPLY: &str = "application/apply-patch+yaml";
 /// Kinds whose delete answers with the object and not with a `Status`.
 const ANSWERED_WITH_OBJECT: &[&str] = &["Pod", "Service"];
 
@@ -22,21 +28,49 @@ impl Call {
             None => Part::Object,
         }
     }
+
+    /// Who writes: as the request says, or else the program that sent it.
+    fn author(&self) -> Result<Author, Status> {
+        /// Kubernetes' limit.
+        const LENGTH_MAX: usize = 128;
+        let agent = self.parts.headers.get(USER_AGENT);
+        let agent = agent
+            .and_then(|agent| agent.to_str().ok())
+            .unwrap_or_default();
+        let program = agent.split('/').next().unwrap_or_default();
+        let name: String = match self.query.text("fieldManager") {
+            Some(name) if name.len() > LENGTH_MAX => {
+                return Err(Status::bad_request(format!(
+                    "fieldManager: Too long: may not be more than {LENGTH_MAX} bytes"
+                )));
+            }
+            Some(name) => name.to_owned(),
+            None => program.chars().take(LENGTH_MAX).collect(),
+        };
+        Ok(Author {
+            name,
+            subresource: self.path.subresource.clone().unwrap_or_default(),
+        })
+    }
 }
 
 impl Api {
     pub(super) async fn create(&self, call: Call) -> Answer {
-        let target = call.path.target;
+        let target = call.path.target.clone();
         if target.kind.namespaced && target.namespace.is_empty() {
             return Err(Status::method_not_allowed());
         }
         let form = accept::form(&call.parts.headers)?;
         let validation = call.query.field_validation()?;
         let dry_run = call.query.dry_run()?;
+        let author = Some(call.author()?);
         let headers = &call.parts.headers;
         let (object, warnings) = body::object(&target.kind, headers, call.body, validation).await?;
         let kind = Arc::clone(&target.kind);
-        let created = self.registry.create(target, object, dry_run).await?;
+        let created = self
+            .registry
+            .create(target, object, author, dry_run)
+            .await?;
         let mut response = respond::object(201, &kind, &created, form);
         respond::warn(&mut response, &warnings);
         Ok(response)
@@ -44,7 +78,7 @@ impl Api {
 
     pub(super) async fn update(&self, call: Call) -> Answer {
         let validation = call.query.field_validation()?;
-        let part = call.part();
+        let (part, author) = (call.part(), Some(call.author()?));
         let Call {
             path,
             query,
@@ -58,6 +92,7 @@ impl Api {
             content,
             part,
             strict: false,
+            author,
         };
         let call = Written { path, query, parts };
         self.change(call, change, heard).await
@@ -65,15 +100,24 @@ impl Api {
 
     pub(super) async fn patch(&self, call: Call) -> Answer {
         let media = media_type(&call.parts.headers);
+        if media == APPLY {
+            return self.apply(call).await;
+        }
+        if call.query.optional_flag("force")?.is_some() {
+            return Err(option_refused(
+                "force",
+                "Forbidden: may not be specified for non-apply patch",
+            ));
+        }
         let format = PatchType::from_content_type(media).ok_or_else(|| {
             Status::unsupported_media_type(format!(
                 "the body of the request was in an unknown format ({media}) - accepted media \
-                 types include: {}",
+                 types include: {}, {APPLY}",
                 PatchType::CONTENT_TYPES.join(", ")
             ))
         })?;
         let strict = call.query.field_validation()? == FieldValidation::Strict;
-        let part = call.part();
+        let (part, author) = (call.part(), Some(call.author()?));
         let Call {
             path,
             query,
@@ -85,9 +129,35 @@ impl Api {
             content,
             part,
             strict,
+            author,
         };
         self.change(Written { path, query, parts }, change, Vec::new())
             .await
+    }
+
+    /// Server-side apply.
+    async fn apply(&self, call: Call) -> Answer {
+        if call.query.text("fieldManager").is_none() {
+            return Err(option_refused(
+                "fieldManager",
+                "Required value: is required for apply patch",
+            ));
+        }
+        let form = accept::form(&call.parts.headers)?;
+        let (author, part) = (call.author()?, call.part());
+        let (force, dry_run) = (call.query.flag("force")?, call.query.dry_run()?);
+        let target = call.path.target;
+        let value = body::configuration(&target.kind, call.body).await?;
+        let configuration = Configuration {
+            value,
+            author,
+            part,
+            force,
+        };
+        let kind = Arc::clone(&target.kind);
+        let (object, created) = self.registry.apply(target, configuration, dry_run).await?;
+        let code = if created { 201 } else { 200 };
+        Ok(respond::object(code, &kind, &object, form))
     }
 
     async fn change(&self, call: Written, change: Change, mut heard: Vec<String>) -> Answer {
@@ -155,6 +225,21 @@ impl Api {
         });
         Ok(respond::json(201, &success))
     }
+}
+
+/// 422 for an option that does not fit the patch.
+fn option_refused(field: &'static str, message: &str) -> Status {
+    let text = format!("PatchOptions.meta.k8s.io \"\" is invalid: {field}: {message}");
+    let mut status = Status::new(422, "Invalid", text);
+    status.details.causes = vec![Cause {
+        reason: match message.starts_with("Required") {
+            true => "FieldValueRequired",
+            false => "FieldValueForbidden",
+        },
+        message: message.to_owned(),
+        field: field.to_owned(),
+    }];
+    status
 }
 
 /// A call whose body has been read.

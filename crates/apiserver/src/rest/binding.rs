@@ -41,7 +41,7 @@ pub(super) fn bind(
             target.name
         ));
     }
-    let mut bound = pod.value().clone();
+    let mut bound = pod.to_value();
     bound["spec"]["nodeName"] = json!(node);
     let condition = json!({
         "type": "PodScheduled", "status": "True",

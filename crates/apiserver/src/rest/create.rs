@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::update::Owners;
 use super::{Context, Target, is_terminating, services, set_metadata, timestamp};
-use crate::kinds;
+use crate::apply::{Author, Managers, Ownership};
+use crate::kinds::{self, Kind};
 use crate::status::Status;
 use crate::store::{Object, Transaction, metadata_text};
 use crate::validate::Cause;
@@ -18,7 +20,7 @@ const SUFFIX_LENGTH: usize = 5;
 const GENERATED_NAME_MAX: usize = 63;
 /// So often a new suffix is tried when the name is taken.
 const SUFFIX_TRIES: usize = 8;
-/// What a client cannot set in a new object; `managedFields` are not kept.
+/// What a client cannot set in a new object.
 const SERVER_FIELDS: &[&str] = &[
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
@@ -32,6 +34,7 @@ pub(super) fn create(
     context: &Context<'_>,
     target: &Target,
     mut object: Value,
+    owners: Owners<'_>,
 ) -> Result<Arc<Object>, Status> {
     let kind = &*target.kind;
     stamp(&mut object, target, context)?;
@@ -48,8 +51,31 @@ pub(super) fn create(
         return Err(Status::already_exists(kind, &name));
     }
     let mut object = kind.admit_create(object)?;
+    let managers = match owners {
+        Owners::Settled(managers) => managers,
+        Owners::Changed(author) => recorded(kind, context, author, &object),
+    };
     services::admit(transaction, context, kind, &mut object, None)?;
+    if !managers.is_empty() {
+        set_metadata(&mut object, "managedFields", managers.encode());
+    }
     Ok(transaction.put(&resource, object))
+}
+
+/// What the server itself creates has no owners.
+fn recorded(
+    kind: &Kind,
+    context: &Context<'_>,
+    author: Option<&Author>,
+    object: &Value,
+) -> Managers {
+    if author.is_none() {
+        return Managers::default();
+    }
+    let nothing = Value::Object(Map::new());
+    Ownership::new(kind, timestamp(context))
+        .record(Managers::default(), author, &nothing, object)
+        .unwrap_or_default()
 }
 
 /// Fills in and clears the metadata that is the server's.

@@ -158,7 +158,7 @@ fn mark(
         .map_err(|_| {
             Status::bad_request(format!("a grace period of {grace} seconds never ends"))
         })?;
-    let mut value = object.value().clone();
+    let mut value = object.to_value();
     set_metadata(&mut value, "deletionTimestamp", clock::text(end));
     set_metadata(&mut value, "deletionGracePeriodSeconds", grace);
     if let Some(generation) = value
@@ -201,7 +201,7 @@ fn mark_namespace(
     if is_terminating(namespace) {
         return Ok(Arc::clone(namespace));
     }
-    let mut value = namespace.value().clone();
+    let mut value = namespace.to_value();
     set_metadata(&mut value, "deletionTimestamp", clock::text(context.now));
     value["status"] = json!({ "phase": "Terminating" });
     Ok(transaction.put(&target.resource(), value))

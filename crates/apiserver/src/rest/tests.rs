@@ -53,7 +53,7 @@ impl Cluster {
     async fn create(&self, kind: &str, namespace: &str, object: Value) -> Result<Value, Status> {
         let target = target(kind, namespace, "");
         let object = target.kind.decode_value(object)?.object;
-        let created = self.registry.create(target, object, false).await?;
+        let created = self.registry.create(target, object, None, false).await?;
         Ok(created.value().clone())
     }
 
@@ -69,6 +69,7 @@ impl Cluster {
             content,
             part,
             strict: false,
+            author: None,
         };
         let target = target(kind, if kind == "Namespace" { "" } else { "a" }, name);
         Ok(self
@@ -193,6 +194,7 @@ async fn a_stale_update_conflicts_and_an_equal_one_writes_nothing() {
         content: Content::Object(first),
         part: Part::Object,
         strict: false,
+        author: None,
     };
     let stale = cluster
         .registry
@@ -329,7 +331,11 @@ async fn addresses_and_ports_are_given_once_and_given_back() {
         .decode_value(service("s4", "NodePort"))
         .unwrap()
         .object;
-    cluster.registry.create(dry, object, true).await.unwrap();
+    cluster
+        .registry
+        .create(dry, object, None, true)
+        .await
+        .unwrap();
     let third = create("s5").await.unwrap();
     assert_eq!(port(&third), port(&first), "a dry run holds no port");
 }

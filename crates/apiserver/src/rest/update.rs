@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Context, Target, delete, has_finalizers, is_terminating, services};
+use crate::apply::{Author, Managers, Ownership};
 use crate::kinds::{Decoded, Part};
 use crate::patch::{self, PatchType};
 use crate::status::Status;
-use crate::store::{Object, Transaction, metadata_text};
+use crate::store::{Object, Transaction, metadata_text, take_managed_fields};
 
 /// The new value of an object.
 pub(crate) struct Change {
@@ -16,6 +17,9 @@ pub(crate) struct Change {
     pub(crate) part: Part,
     /// Unknown and duplicate fields in a patch's result are refused.
     pub(crate) strict: bool,
+    /// Who then owns what changed; `None` for the server itself, which owns
+    /// nothing.
+    pub(crate) author: Option<Author>,
 }
 
 /// Where a new value comes from.
@@ -24,6 +28,14 @@ pub(crate) enum Content {
     Object(Value),
     /// A patch, for the object as it is when its turn comes (PATCH).
     Patch(PatchType, bytes::Bytes),
+}
+
+/// Who owns the parts of a new value.
+pub(super) enum Owners<'a> {
+    /// As before, but for what this author changed.
+    Changed(Option<&'a Author>),
+    /// These.
+    Settled(Managers),
 }
 
 pub(super) fn update(
@@ -36,7 +48,7 @@ pub(super) fn update(
     let (new, warnings) = match change.content {
         Content::Object(new) => (new, Vec::new()),
         Content::Patch(format, body) => {
-            let decoded: Decoded = patch::apply(&target.kind, format, old.value(), &body)?;
+            let decoded: Decoded = patch::apply(&target.kind, format, &old.to_value(), &body)?;
             if change.strict && !decoded.strict.is_empty() {
                 return Err(patch::strict_error(&decoded).into());
             }
@@ -44,13 +56,14 @@ pub(super) fn update(
         }
     };
     require_same(target, &new, &old)?;
-    let object = replace(transaction, context, target, new, &old, change.part)?;
+    let owners = Owners::Changed(change.author.as_ref());
+    let object = replace(transaction, context, target, new, &old, change.part, owners)?;
     Ok((object, warnings))
 }
 
 /// Name and namespace are the URL's, uid and resourceVersion (if given) the
 /// stored object's.
-fn require_same(target: &Target, new: &Value, old: &Object) -> Result<(), Status> {
+pub(super) fn require_same(target: &Target, new: &Value, old: &Object) -> Result<(), Status> {
     let kind = &*target.kind;
     let given = |field| metadata_text(new, field);
     if given("name") != target.name {
@@ -89,15 +102,25 @@ pub(super) fn replace(
     mut new: Value,
     old: &Arc<Object>,
     part: Part,
+    owners: Owners<'_>,
 ) -> Result<Arc<Object>, Status> {
     if let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
         metadata.remove("selfLink");
     }
+    // Owners that cannot be read are no owners' change.
+    let given = take_managed_fields(&mut new).and_then(|list| Managers::decode(&list));
     if target.kind.namespaced {
         super::set_metadata(&mut new, "namespace", target.namespace.clone());
     }
     let mut new = target.kind.admit_update(new, old.value(), part)?;
+    let before = managers_of(old);
+    let managers = match owners {
+        Owners::Settled(managers) => managers,
+        Owners::Changed(author) => {
+            let given = given.unwrap_or_else(|| before.clone());
+            recorded(target, context, author, given, old.value(), &new)
+        }
+    };
     services::admit(
         transaction,
         context,
@@ -106,8 +129,11 @@ pub(super) fn replace(
         Some(old.value()),
     )?;
     super::set_metadata(&mut new, "resourceVersion", old.metadata("resourceVersion"));
-    if new == *old.value() {
+    if new == *old.value() && managers == before {
         return Ok(Arc::clone(old));
+    }
+    if !managers.is_empty() {
+        super::set_metadata(&mut new, "managedFields", managers.encode());
     }
     let stored = transaction.put(&target.resource(), new);
     let awaited_finalizers = has_finalizers(old.value()) && is_terminating(old);
@@ -115,4 +141,30 @@ pub(super) fn replace(
         return Ok(delete::finish(transaction, context, target, &stored));
     }
     Ok(stored)
+}
+
+/// Who owns the parts of a stored object.
+pub(super) fn managers_of(object: &Object) -> Managers {
+    let list = object.managed_fields();
+    list.and_then(|list| Managers::decode(&list))
+        .unwrap_or_default()
+}
+
+/// An object without owners was made by the server itself; it has none until
+/// somebody applies.
+fn recorded(
+    target: &Target,
+    context: &Context<'_>,
+    author: Option<&Author>,
+    managers: Managers,
+    old: &Value,
+    new: &Value,
+) -> Managers {
+    if managers.is_empty() {
+        return managers;
+    }
+    let ownership = Ownership::new(&target.kind, super::timestamp(context));
+    ownership
+        .record(managers.clone(), author, old, new)
+        .unwrap_or(managers)
 }

@@ -162,7 +162,10 @@ async fn ensure(registry: &Registry, object: Value) -> Result<(), Error> {
         object: describe,
         source: Box::new(status),
     };
-    match registry.create(target.clone(), object.clone(), false).await {
+    match registry
+        .create(target.clone(), object.clone(), None, false)
+        .await
+    {
         Err(status) if status.reason == "AlreadyExists" => {}
         outcome => return outcome.map(drop).map_err(failed),
     }
@@ -173,6 +176,7 @@ async fn ensure(registry: &Registry, object: Value) -> Result<(), Error> {
         content: Content::Object(object),
         part: Part::Object,
         strict: false,
+        author: None,
     };
     registry
         .update(target, change, false)

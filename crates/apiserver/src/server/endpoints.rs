@@ -231,7 +231,7 @@ async fn apply(
     match write {
         Write::Create(kind, object) => {
             let target = target(kind, &name_of(&object));
-            registry.create(target, object, false).await.map(Some)
+            registry.create(target, object, None, false).await.map(Some)
         }
         Write::Update(kind, object) => {
             let target = target(kind, &name_of(&object));
@@ -240,6 +240,7 @@ async fn apply(
                 content,
                 part: Part::Object,
                 strict: false,
+                author: None,
             };
             let updated = registry.update(target, change, false).await?;
             Ok(Some(updated.0))

@@ -1,17 +1,21 @@
 //! One stored object: the value for deciding, its JSON for sending.
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::Value;
 
 /// An object as stored: never changed, only replaced.
 ///
 /// The JSON is written once, for the file, and kept: lists and watches send
-/// these bytes to any number of clients.
+/// these bytes to any number of clients. `metadata.managedFields` is in the JSON
+/// only: it has more parts than the rest of most objects, and is needed when
+/// somebody writes.
 #[derive(Debug, Clone)]
 pub struct Object {
     value: Value,
     json: Bytes,
     revision: u64,
+    managed: bool,
 }
 
 impl Object {
@@ -25,18 +29,21 @@ impl Object {
     }
 
     /// Encodes without touching `metadata.resourceVersion`.
-    pub(crate) fn unstamped(value: Value, revision: u64) -> Object {
+    pub(crate) fn unstamped(mut value: Value, revision: u64) -> Object {
         let json = Bytes::from(value.to_string());
+        let managed = take_managed_fields(&mut value).is_some();
         Object {
             value,
             json,
             revision,
+            managed,
         }
     }
 
     /// Reads what [`Object::stamped`] has encoded; `None` if it is not that.
     pub(crate) fn decode(json: &[u8]) -> Option<Object> {
-        let value: Value = serde_json::from_slice(json).ok()?;
+        let mut value: Value = serde_json::from_slice(json).ok()?;
+        let managed = take_managed_fields(&mut value).is_some();
         let text = value.pointer("/metadata/resourceVersion")?.as_str()?;
         let revision = text.parse().ok()?;
         let json = Bytes::copy_from_slice(json);
@@ -44,15 +51,45 @@ impl Object {
             value,
             json,
             revision,
+            managed,
         })
     }
 
-    /// The object.
+    /// The object, without `metadata.managedFields`.
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// The object's JSON text.
+    /// `metadata.managedFields`; `None` if the object has none.
+    pub(crate) fn managed_fields(&self) -> Option<Value> {
+        #[derive(Deserialize)]
+        struct Outer {
+            metadata: Inner,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Inner {
+            managed_fields: Value,
+        }
+        if !self.managed {
+            return None;
+        }
+        let outer: Outer = serde_json::from_slice(&self.json).ok()?;
+        Some(outer.metadata.managed_fields)
+    }
+
+    /// The whole object, for changing.
+    pub(crate) fn to_value(&self) -> Value {
+        let mut value = self.value.clone();
+        if let Some(managed) = self.managed_fields()
+            && let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut)
+        {
+            metadata.insert("managedFields".to_owned(), managed);
+        }
+        value
+    }
+
+    /// The object's JSON text, complete.
     pub fn json(&self) -> &Bytes {
         &self.json
     }
@@ -85,4 +122,12 @@ pub(crate) fn metadata_text<'v>(value: &'v Value, field: &str) -> &'v str {
         .and_then(|metadata| metadata.get(field))
         .and_then(Value::as_str)
         .unwrap_or_default()
+}
+
+/// Takes `metadata.managedFields` out of an object.
+pub(crate) fn take_managed_fields(value: &mut Value) -> Option<Value> {
+    value
+        .get_mut("metadata")?
+        .as_object_mut()?
+        .remove("managedFields")
 }

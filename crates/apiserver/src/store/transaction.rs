@@ -65,7 +65,7 @@ impl<'w> Transaction<'w> {
     pub fn remove(&mut self, resource: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
         let last = self.objects.find(resource, namespace, name)?;
         let revision = self.objects.revision() + 1;
-        let object = Arc::new(Object::stamped(last.value().clone(), revision));
+        let object = Arc::new(Object::stamped(last.to_value(), revision));
         self.stage(resource, Arc::clone(&object), true);
         Some(object)
     }

@@ -1,5 +1,6 @@
 //! What people do with kubectl, with each version that is installed.
 
+mod apply;
 mod create;
 mod scenario;
 
