@@ -21,6 +21,7 @@ use libc::{c_int, c_ulong};
 #[derive(Debug, Default)]
 pub struct Isolation {
     joined: Vec<OwnedFd>,
+    root: Option<OwnedFd>,
     unshared: c_int,
     mounts: Vec<Mount>,
     hostname: Option<CString>,
@@ -50,12 +51,18 @@ impl Isolation {
     }
 
     /// Joins the namespaces `kinds` (`net`, `ipc`, `uts`, `mnt`) of a process.
+    /// With its mounts comes its root folder: `setns(2)` into a mount namespace
+    /// sets the root to that namespace's own, which is another one where the
+    /// process runs in a chroot.
     ///
     /// # Errors
     /// Not found where the process is gone.
     pub fn join_process(mut self, pid: i32, kinds: &[&str]) -> io::Result<Self> {
         for kind in kinds {
             self = self.join(File::open(format!("/proc/{pid}/ns/{kind}"))?);
+        }
+        if kinds.contains(&"mnt") {
+            self.root = Some(File::open(format!("/proc/{pid}/root"))?.into());
         }
         Ok(self)
     }
@@ -141,6 +148,16 @@ impl Isolation {
             // SAFETY: setns takes a descriptor, which `joined` keeps open.
             step(c"join namespace", unsafe {
                 libc::setns(namespace.as_raw_fd(), 0)
+            })?;
+        }
+        if let Some(root) = &self.root {
+            // SAFETY: fchdir takes a descriptor, which `root` keeps open.
+            step(c"enter root folder", unsafe {
+                libc::fchdir(root.as_raw_fd())
+            })?;
+            // SAFETY: the path is a C string that outlives the call.
+            step(c"change root folder", unsafe {
+                libc::chroot(c".".as_ptr())
             })?;
         }
         if self.unshared != 0 {
