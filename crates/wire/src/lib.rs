@@ -6,10 +6,12 @@
 //! thousand partitions of a cluster take seconds.
 //!
 //! * [`layer2`]: ARP and NDP, answered for announced addresses only.
+//! * [`mesh`]: which node holds an address: failure detection and leases.
 
 #![forbid(unsafe_code)]
 
 pub mod layer2;
+pub mod mesh;
 mod moment;
 mod reader;
 

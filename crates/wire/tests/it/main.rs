@@ -1,3 +1,4 @@
 //! The protocols as their callers see them.
 
 mod layer2;
+mod mesh;
