@@ -29,9 +29,11 @@ pub const LINK_GROUP: u32 = 0x7077;
 /// The longest alias of an interface in bytes (IFALIASZ without the final zero).
 const LONGEST_ALIAS: usize = 255;
 
-/// How long an interface may take to come up. It takes microseconds.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
-const RETRY: Duration = Duration::from_micros(200);
+/// How long an interface may take to come up. It takes microseconds, or a second
+/// when a hundred pods start at once.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_micros(100);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a pod's interface must be.
 #[derive(Debug)]
@@ -143,6 +145,7 @@ pub(crate) fn await_ready(
     addresses: impl Iterator<Item = IpAddr>,
 ) -> Result<(), Error> {
     let deadline = Instant::now() + LONGEST_WAIT;
+    let mut pause = FIRST_PAUSE;
     let mut waiting: Vec<IpAddr> = addresses.filter(IpAddr::is_ipv6).collect();
     loop {
         if let Some(address) = waiting.last() {
@@ -156,7 +159,9 @@ pub(crate) fn await_ready(
         if Instant::now() > deadline {
             return Err(Error::NotReadyInTime { link });
         }
-        thread::sleep(RETRY);
+        thread::sleep(pause);
+        // Many pods at once keep the kernel's threads busy: asking does not help.
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

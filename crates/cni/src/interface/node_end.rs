@@ -1,7 +1,9 @@
 //! The node's end of a pod's interface: the pod's gateway, and the route to it.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
-use podway_kernel::route::{LinkChange, LinkIndex, Route, Rtnetlink};
+use podway_kernel::route::{LinkChange, LinkIndex, Neighbour, Route, Rtnetlink};
 use podway_kernel::sysctl;
 
 use super::{PodInterface, alias, host_name};
@@ -12,9 +14,7 @@ use crate::error::Error;
 const ROUTE_PROTOCOL: u8 = 112;
 
 impl PodInterface<'_> {
-    /// Sets the node's end up as the gateway of its pod. No neighbour entry is
-    /// made here: a plugin that is chained behind this one (tuning) may change
-    /// the pod's Ethernet address, so the kernel resolves it when it is needed.
+    /// Sets the node's end up as the gateway of its pod.
     pub(crate) fn connect(&self, socket: &mut Rtnetlink, end: LinkIndex) -> Result<(), Error> {
         self.set_node_parameters()?;
         let change = LinkChange::new()
@@ -31,8 +31,25 @@ impl PodInterface<'_> {
                 .scope_link()
                 .protocol(ROUTE_PROTOCOL);
             socket.add_route(&route)?;
+            self.learn(ip.address, end, socket)?;
         }
         Ok(())
+    }
+
+    /// Saves the first question for an IPv6 address, which the kernel could not
+    /// ask before a thread of its own has given this end a link-local address.
+    /// Nothing permanent: a plugin behind this one (tuning) may change the pod's
+    /// Ethernet address, which the pod then tells (ndisc_notify). IPv4 can ask
+    /// at once.
+    fn learn(&self, address: IpAddr, end: LinkIndex, socket: &mut Rtnetlink) -> Result<(), Error> {
+        match self.mac {
+            Some(mac) if address.is_ipv6() => Ok(socket.learn_neighbour(&Neighbour {
+                link: end,
+                address,
+                mac,
+            })?),
+            _ => Ok(()),
+        }
     }
 
     fn set_node_parameters(&self) -> Result<(), Error> {
@@ -41,8 +58,14 @@ impl PodInterface<'_> {
             // What comes for a pod comes in by other interfaces: forwarding on
             // its own alone would not do.
             sysctl::ensure("net/ipv4/ip_forward", "1")?;
-            for (parameter, value) in [("forwarding", "1"), ("accept_redirects", "0")] {
-                sysctl::ensure(&format!("net/ipv4/conf/{name}/{parameter}"), value)?;
+            let ipv4 = [
+                ("conf", "forwarding", "1"),
+                ("conf", "accept_redirects", "0"),
+                // Nobody else can answer: the pod's last word counts at once.
+                ("neigh", "locktime", "0"),
+            ];
+            for (kind, parameter, value) in ipv4 {
+                sysctl::ensure(&format!("net/ipv4/{kind}/{name}/{parameter}"), value)?;
             }
         }
         if self.ips.iter().any(|ip| ip.address.is_ipv6()) {

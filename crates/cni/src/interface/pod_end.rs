@@ -61,6 +61,8 @@ impl PodInterface<'_> {
             let key = format!("net/ipv4/conf/{interface}/accept_redirects");
             sysctl::ensure(&key, "0")?;
         }
+        // The node hears of another Ethernet address at once.
+        sysctl::ensure(&format!("net/ipv4/conf/{name}/arp_notify"), "1")?;
         if !self.ips.iter().any(|ip| ip.address.is_ipv6()) {
             return Ok(());
         }
@@ -71,6 +73,8 @@ impl PodInterface<'_> {
             ("accept_dad", "0"),
             ("accept_ra", "0"),
             ("accept_redirects", "0"),
+            // As arp_notify.
+            ("ndisc_notify", "1"),
         ];
         for (parameter, value) in ipv6 {
             sysctl::ensure(&format!("net/ipv6/conf/{name}/{parameter}"), value)?;

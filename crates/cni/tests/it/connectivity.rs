@@ -152,21 +152,28 @@ fn a_pod_whose_neighbour_table_is_emptied_asks_its_node() {
     }
 }
 
-/// As the plugin `tuning` does it behind ours.
+/// As the plugin `tuning` does it behind ours, at once or later.
 #[test]
 fn a_pod_that_gets_another_ethernet_address_is_found() {
     let node = Node::new();
     let (pod, addresses) = attached(&node, "c1");
+    let (other, _) = attached(&node, "c2");
     let mut inside = Rtnetlink::open_in(&pod.namespace).unwrap();
     let link = inside.link("eth0").unwrap().unwrap().index;
-    let mac = "02:00:00:00:00:01".parse().unwrap();
-    inside
-        .change_link(link, &LinkChange::new().mac(mac))
-        .unwrap();
     serve(&pod.namespace);
-    for address in addresses {
-        connect(&node.namespace, address, LIMIT)
-            .unwrap_or_else(|error| panic!("{address}: {error}"));
+    serve(&node.namespace);
+    for mac in ["02:00:00:00:00:01", "02:00:00:00:00:02"] {
+        inside
+            .change_link(link, &LinkChange::new().mac(mac.parse().unwrap()))
+            .unwrap();
+        for (address, gateway) in addresses.iter().zip(["10.244.1.1", "fd00:10:244:1::1"]) {
+            for from in [&other.namespace, &node.namespace] {
+                connect(from, *address, LIMIT)
+                    .unwrap_or_else(|error| panic!("{address} at {mac}: {error}"));
+            }
+            connect(&pod.namespace, gateway.parse().unwrap(), LIMIT)
+                .unwrap_or_else(|error| panic!("{gateway} from {mac}: {error}"));
+        }
     }
 }
 
@@ -228,10 +235,10 @@ fn one_family_alone_works() {
 }
 
 #[test]
-fn fifty_at_once_all_work_and_all_go() {
+fn a_hundred_at_once_all_work_and_all_go() {
     let node = Node::new();
     let config = node.config();
-    let pods: Vec<Pod> = (0..50).map(|n| node.pod(&format!("c{n}"))).collect();
+    let pods: Vec<Pod> = (0..100).map(|n| node.pod(&format!("c{n}"))).collect();
     let results: Vec<Vec<IpAddr>> = thread::scope(|scope| {
         let calls: Vec<_> = pods
             .iter()
@@ -242,7 +249,7 @@ fn fifty_at_once_all_work_and_all_go() {
     let mut all: Vec<IpAddr> = results.iter().flatten().copied().collect();
     all.sort();
     all.dedup();
-    assert_eq!(all.len(), 100, "two addresses each, none twice");
+    assert_eq!(all.len(), 200, "two addresses each, none twice");
     for (pod, addresses) in pods.iter().zip(&results).skip(1) {
         serve(&pod.namespace);
         for address in addresses {

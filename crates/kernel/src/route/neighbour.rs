@@ -51,6 +51,22 @@ impl Rtnetlink {
         self.change(doing, &message, Mode::Replace)
     }
 
+    /// Tells the kernel what it would have asked: the entry is as if the neighbour
+    /// had just answered, and is asked for, changed and forgotten as such.
+    ///
+    /// # Errors
+    /// Kind `NotFound` where the interface is gone.
+    pub fn learn_neighbour(&mut self, neighbour: &Neighbour) -> Result<()> {
+        let doing = Doing {
+            operation: "set neighbour",
+            object: neighbour,
+        };
+        let mut message = neighbour.to_message();
+        message.header.state = NeighbourState::Reachable;
+        let message = RouteNetlinkMessage::NewNeighbour(message);
+        self.change(doing, &message, Mode::Replace)
+    }
+
     /// Deletes the neighbour of that address. Whether it was there.
     ///
     /// # Errors

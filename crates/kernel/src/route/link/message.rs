@@ -35,6 +35,7 @@ pub(super) fn create(link: &NewLink<'_>) -> LinkMessage {
     let mut message = of_name(&link.name);
     let info = match &link.kind {
         NewKind::Bridge => vec![LinkInfo::Kind(InfoKind::Bridge)],
+        NewKind::Dummy => vec![LinkInfo::Kind(InfoKind::Dummy)],
         NewKind::Veth(peer) => {
             let mut end = of_name(&peer.name);
             common(&mut end, peer.mac, peer.mtu, None);

@@ -18,6 +18,7 @@ pub struct NewLink<'a> {
 #[derive(Debug, Clone)]
 pub(in crate::route) enum NewKind<'a> {
     Bridge,
+    Dummy,
     Veth(VethPeer<'a>),
     Vxlan(Vxlan),
 }
@@ -78,6 +79,11 @@ impl<'a> NewLink<'a> {
     /// A bridge.
     pub fn bridge(name: impl Into<String>) -> Self {
         Self::new(name, NewKind::Bridge)
+    }
+
+    /// A dummy: it has addresses, and no packet leaves by it.
+    pub fn dummy(name: impl Into<String>) -> Self {
+        Self::new(name, NewKind::Dummy)
     }
 
     /// A veth pair; `name` is the end in the socket's namespace.
