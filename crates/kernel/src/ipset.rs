@@ -1,10 +1,12 @@
 //! IP sets over netlink, without the `ipset` program: sets of addresses that
 //! rules of iptables look up (`-m set`) and that packets join (`-j SET`).
 //!
-//! One type is enough here, `hash:ip`. Members can come and go without touching
-//! any rule, and a set that a rule names cannot be removed.
+//! [`IpSets`] are of type `hash:ip`; [`TypedSets`] of other types too. Members can
+//! come and go without touching any rule, and a set that a rule names cannot be
+//! removed.
 
 mod fake;
+mod typed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,6 +18,7 @@ use crate::iptables::Family;
 use crate::netlink::{self, Attribute, Attributes, Bus, FLAG_EXCLUSIVE, Socket, attributes};
 
 pub use fake::FakeIpSets;
+pub use typed::{FakeTypedSets, Member, Port, SetType, TypedSet, TypedSets};
 
 /// The longest name of a set, in bytes (`IPSET_MAXNAMELEN` less its zero).
 pub const MAX_SET_NAME: usize = 31;
@@ -161,7 +164,7 @@ impl IpSetTable {
             out.number(LINE, 0).nest(MEMBERS, |out| {
                 for member in part {
                     out.nest(DATA, |out| {
-                        put_address(out, *member);
+                        put_address(out, IP, *member);
                     });
                 }
             });
@@ -198,7 +201,7 @@ impl IpSets for IpSetTable {
         });
         Ok(members
             .flat_map(|list| list.nest())
-            .filter_map(|member| read_address(&member))
+            .filter_map(|member| read_address(&member, IP))
             .collect())
     }
 
@@ -270,8 +273,8 @@ fn request(name: &str) -> Vec<u8> {
     body
 }
 
-fn put_address(out: &mut Attributes<'_>, address: IpAddr) {
-    out.nest(IP, |out| {
+fn put_address(out: &mut Attributes<'_>, kind: u16, address: IpAddr) {
+    out.nest(kind, |out| {
         match address {
             IpAddr::V4(address) => out.bytes(1 | NETWORK_ORDER, &address.octets()),
             IpAddr::V6(address) => out.bytes(2 | NETWORK_ORDER, &address.octets()),
@@ -279,8 +282,8 @@ fn put_address(out: &mut Attributes<'_>, address: IpAddr) {
     });
 }
 
-fn read_address(member: &Attribute<'_>) -> Option<IpAddr> {
-    let address = member.find(IP)?;
+fn read_address(member: &Attribute<'_>, kind: u16) -> Option<IpAddr> {
+    let address = member.find(kind)?;
     let address = address.nest().next()?;
     match address.value.len() {
         4 => Some(Ipv4Addr::from(*address.value.first_chunk::<4>()?).into()),

@@ -3,8 +3,10 @@
 #![allow(unsafe_code, reason = "system calls; every block says why it is sound")]
 
 pub mod conntrack;
+pub mod genetlink;
 pub mod ipset;
 pub mod iptables;
+pub mod ipvs;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

@@ -104,6 +104,8 @@ pub enum Bus {
     Route,
     /// nf_tables, conntrack, ipset.
     Netfilter,
+    /// Families that are found by name: see [`crate::genetlink`].
+    Generic,
 }
 
 /// A netlink socket of the network namespace in which it was opened.
@@ -124,6 +126,7 @@ impl Socket {
         let protocol = match bus {
             Bus::Route => SockProtocol::NetlinkRoute,
             Bus::Netfilter => SockProtocol::NetlinkNetFilter,
+            Bus::Generic => SockProtocol::NetlinkGeneric,
         };
         let descriptor = socket(
             AddressFamily::Netlink,

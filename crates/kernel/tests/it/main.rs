@@ -8,9 +8,11 @@
 
 mod ipset;
 mod iptables;
+mod ipvs;
 mod netns;
 mod nft;
 mod route;
+mod typed_sets;
 
 use podway_kernel::netns::NetNs;
 
