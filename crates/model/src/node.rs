@@ -23,6 +23,8 @@ pub struct Node {
     pub pod_prefixes: Vec<IpNet>,
     /// Condition Ready is True.
     pub ready: bool,
+    /// Condition NetworkUnavailable; `None` where nobody has said anything.
+    pub network_unavailable: Option<bool>,
     /// It is being deleted (`metadata.deletionTimestamp`), or about to be (taint
     /// `ToBeDeletedByClusterAutoscaler`): load balancers should choose others.
     pub leaving: bool,

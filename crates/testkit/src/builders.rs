@@ -109,6 +109,7 @@ pub fn node(name: &str, addresses: &[&str], pod_prefixes: &[&str]) -> Node {
         addresses: ips(addresses),
         pod_prefixes: prefixes(pod_prefixes),
         ready: true,
+        network_unavailable: None,
         leaving: false,
     }
 }

@@ -12,18 +12,26 @@ pub struct MasqueradeTable {
     /// Every node's pods: between them no address is changed. None contains
     /// another.
     pub cluster: BTreeSet<IpNet>,
+    /// Networks outside of the cluster that know the way back to pods: towards
+    /// them pods keep their addresses. None contains another.
+    pub unmasqueraded: BTreeSet<IpNet>,
 }
 
-/// Plans what the node `own` masquerades. Without pod prefixes of its own,
-/// nothing.
+/// Plans what the node `own` masquerades, towards everything but the networks
+/// `unmasqueraded`. Without pod prefixes of its own, nothing.
 #[must_use]
-pub fn plan_masquerade(state: &ClusterState, own: &str) -> MasqueradeTable {
+pub fn plan_masquerade(
+    state: &ClusterState,
+    own: &str,
+    unmasqueraded: &[IpNet],
+) -> MasqueradeTable {
     let Some(own) = state.node(own) else {
         return MasqueradeTable::default();
     };
     MasqueradeTable {
         pods: own.pod_prefixes.iter().map(IpNet::trunc).collect(),
         cluster: outermost(state.nodes().flat_map(|node| &node.pod_prefixes)),
+        unmasqueraded: outermost(unmasqueraded.iter()),
     }
 }
 

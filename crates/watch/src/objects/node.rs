@@ -44,7 +44,6 @@ impl Readable for api::Node {
     fn read(&self) -> Reading {
         let mut faults = Faults::of(self.reference());
         let metadata = &self.metadata;
-        let conditions = self.status.as_ref().and_then(|s| s.conditions.as_ref());
         let node = Node {
             name: cluster_name_of(metadata),
             revision: revision_of(metadata),
@@ -52,14 +51,19 @@ impl Readable for api::Node {
             annotations: annotations(metadata.annotations.as_ref()),
             addresses: addresses(self, &mut faults),
             pod_prefixes: pod_prefixes(self, &mut faults),
-            ready: conditions
-                .into_iter()
-                .flatten()
-                .any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+            ready: condition(self, "Ready") == Some(true),
+            network_unavailable: condition(self, "NetworkUnavailable"),
             leaving: is_leaving(self),
         };
         faults.reading(Some(Object::Node(Arc::new(node))))
     }
+}
+
+/// Whether a condition is True, where it is told at all.
+fn condition(raw: &api::Node, name: &str) -> Option<bool> {
+    let conditions = raw.status.as_ref()?.conditions.as_ref()?;
+    let told = conditions.iter().find(|told| told.type_ == name)?;
+    Some(told.status == "True")
 }
 
 fn is_leaving(raw: &api::Node) -> bool {

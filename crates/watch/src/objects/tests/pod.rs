@@ -139,7 +139,10 @@ fn a_node_has_its_internal_addresses_first_and_one_prefix_a_family() {
                 {"type": "ExternalIP", "address": "192.0.2.1"},
                 {"type": "InternalIP", "address": "172.16.0.11"},
             ],
-            "conditions": [{"type": "Ready", "status": "False"}],
+            "conditions": [
+                {"type": "Ready", "status": "False"},
+                {"type": "NetworkUnavailable", "status": "True"},
+            ],
         },
     }));
     assert_eq!(
@@ -161,6 +164,7 @@ fn a_node_has_its_internal_addresses_first_and_one_prefix_a_family() {
             "fd00::/64".parse().unwrap(),
         ],
         ready: false,
+        network_unavailable: Some(true),
         leaving: false,
     };
     assert_eq!(reading.object, Some(Object::Node(Arc::new(expected))));
