@@ -145,20 +145,24 @@ fn rules() -> Vec<Rule> {
             Field::IpSaddr,
             Field::IpDaddr,
             "224.0.0.0/4",
-            ["pods4", "cluster4"],
+            ["pods4", "cluster4", "unmasqueraded4"],
         ),
         (
             Field::Ip6Saddr,
             Field::Ip6Daddr,
             "ff00::/8",
-            ["pods6", "cluster6"],
+            ["pods6", "cluster6", "unmasqueraded6"],
         ),
     ];
-    for (source, destination, multicast, [pods, cluster]) in families {
+    for (source, destination, multicast, [pods, cluster, unmasqueraded]) in families {
         let multicast: IpNet = multicast.parse().expect("a prefix in the source");
         rules.extend([
             // Who sends to a group wants to be known by its own address.
             Rule::new().within(destination, multicast).returns(),
+            Rule::new()
+                .lookup([source], pods)
+                .lookup([destination], unmasqueraded)
+                .returns(),
             Rule::new()
                 .lookup([source], pods)
                 .lookup_not([destination], cluster)
@@ -186,7 +190,7 @@ struct PrefixSet {
     prefixes: fn(&MasqueradeTable) -> &BTreeSet<IpNet>,
 }
 
-const SETS: [PrefixSet; 4] = [
+const SETS: [PrefixSet; 6] = [
     PrefixSet {
         name: "pods4",
         key: Field::IpSaddr,
@@ -210,6 +214,18 @@ const SETS: [PrefixSet; 4] = [
         key: Field::Ip6Daddr,
         ipv4: false,
         prefixes: |table| &table.cluster,
+    },
+    PrefixSet {
+        name: "unmasqueraded4",
+        key: Field::IpDaddr,
+        ipv4: true,
+        prefixes: |table| &table.unmasqueraded,
+    },
+    PrefixSet {
+        name: "unmasqueraded6",
+        key: Field::Ip6Daddr,
+        ipv4: false,
+        prefixes: |table| &table.unmasqueraded,
     },
 ];
 

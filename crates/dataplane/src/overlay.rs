@@ -3,12 +3,24 @@
 //! A backend is opened in the node's network namespace, on the thread that
 //! uses it.
 
+mod carrier;
+mod device;
+mod difference;
+mod error;
+pub mod host_gw;
+pub mod none;
+mod parameters;
+mod routes;
 pub mod vxlan;
 
-use std::fmt;
+use podway_kernel::route::{self, LinkIndex, Rtnetlink};
+use podway_plan::overlay::{
+    OverlayChange, OverlayMode, OverlaySettings, OverlayTable, Underlay, WireGuardKey,
+};
 
-use podway_kernel::{route, sysctl};
-use podway_plan::overlay::{OverlayChange, OverlaySettings, OverlayTable};
+pub use device::{DEVICES, DeviceName};
+pub use error::{Error, ErrorList};
+pub use routes::ROUTE_PROTOCOL;
 
 /// One way to connect nodes.
 pub trait OverlayBackend: Send {
@@ -20,6 +32,9 @@ pub trait OverlayBackend: Send {
     /// table without own ends (the Node is not known, or has no podCIDR yet)
     /// leaves everything as it is.
     ///
+    /// Routes of another overlay to the same pods are replaced in place; its
+    /// devices stay until [`remove_others`].
+    ///
     /// # Errors
     /// [`Error`]; what was written until then stays, and the next call has to
     /// be one without a change.
@@ -29,11 +44,18 @@ pub trait OverlayBackend: Send {
         change: Option<&OverlayChange>,
     ) -> Result<SyncReport, Error>;
 
-    /// Removes everything of this backend from the node, and nothing else.
-    ///
-    /// # Errors
-    /// What could not be removed; the rest is gone.
-    fn cleanup(&mut self) -> Result<(), ErrorList>;
+    /// The netlink ports that the kernel's notifications name as the origin of
+    /// these changes.
+    fn netlink_ports(&self) -> Vec<u32>;
+
+    /// The interfaces that it made, and those that packets to other nodes leave
+    /// by: what happens to them concerns it.
+    fn links(&self) -> Vec<LinkIndex>;
+
+    /// This node's public key, where the backend has one.
+    fn public_key(&self) -> Option<WireGuardKey> {
+        None
+    }
 }
 
 /// What a sync did.
@@ -41,24 +63,39 @@ pub trait OverlayBackend: Send {
 pub struct SyncReport {
     /// How many changes the kernel was told; 0 when it held everything.
     pub writes: u64,
-    /// The largest packet that pods may send so that it fits through the
-    /// tunnels of every family; `None` without own ends.
+    /// The largest packet that pods may send so that it fits through to the
+    /// other nodes in every family; `None` without own ends.
     pub pod_mtu: Option<u32>,
 }
 
 /// One backend, for flags, help and status.
 #[derive(Debug, Clone, Copy)]
 pub struct BackendSpec {
-    /// Its name, as in configuration and in the annotation `backend-type`.
+    /// Its name, as in configuration.
     pub name: &'static str,
+    /// What it is to planning.
+    pub mode: OverlayMode,
     /// What it is, in half a sentence.
     pub summary: &'static str,
+    /// What the kernel has to have for it.
+    pub needs: &'static [Need],
     /// Opens it in the calling thread's network namespace.
     pub open: fn(&OverlaySettings) -> Result<Box<dyn OverlayBackend>, Error>,
 }
 
+/// Something that the kernel may have been built without.
+#[derive(Debug, Clone, Copy)]
+pub struct Need {
+    /// What it is: `vxlan devices`.
+    pub what: &'static str,
+    /// What to do where it is missing.
+    pub remedy: &'static str,
+    /// Uses it, in a namespace that is thrown away afterwards.
+    pub try_out: fn(&mut Rtnetlink) -> route::Result<()>,
+}
+
 /// Every overlay that there is.
-pub const BACKENDS: &[BackendSpec] = &[vxlan::SPEC];
+pub const BACKENDS: &[BackendSpec] = &[vxlan::SPEC, host_gw::SPEC, none::SPEC];
 
 /// The backend of this name.
 #[must_use]
@@ -66,74 +103,45 @@ pub fn backend(name: &str) -> Option<&'static BackendSpec> {
     BACKENDS.iter().find(|spec| spec.name == name)
 }
 
-/// Why an overlay could not be programmed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The kernel refused.
-    #[error("cannot program the overlay")]
-    Route(#[from] route::Error),
-    /// A kernel parameter could not be set.
-    #[error("cannot prepare the node for the overlay")]
-    Sysctl(#[from] sysctl::Error),
-    /// The node's address is on none of its interfaces.
-    #[error(
-        "no interface of this node has its address {address}: the Node's InternalIP is wrong, or the interface lost it"
-    )]
-    NoUnderlay {
-        /// The address.
-        address: std::net::IpAddr,
-    },
-    /// The interface between nodes carries too little.
-    #[error(
-        "interface {link} has MTU {mtu}: too little for a tunnel of {family} (at least {needed})"
-    )]
-    SmallMtu {
-        /// The interface between nodes.
-        link: String,
-        /// Its MTU.
-        mtu: u32,
-        /// The family of the pods.
-        family: podway_model::IpFamily,
-        /// What it takes.
-        needed: u32,
-    },
-    /// Something of somebody else has the device's name.
-    #[error("interface {name} is a {kind}, not ours: rename it or take it away")]
-    ForeignDevice {
-        /// The name.
-        name: &'static str,
-        /// What it is.
-        kind: String,
-    },
-    /// The device is gone since it was last looked at.
-    #[error("interface {name} is gone")]
-    NoDevice {
-        /// The name.
-        name: &'static str,
-    },
+/// Reads the main routing table of the socket's namespace: which nodes are
+/// neighbours, and which are behind a router.
+///
+/// # Errors
+/// [`Error::Route`].
+pub fn read_underlay(socket: &mut Rtnetlink, table: &OverlayTable) -> Result<Underlay, Error> {
+    routes::read_underlay(socket, table)
 }
 
-/// Everything that could not be removed.
-#[derive(Debug)]
-pub struct ErrorList(pub Vec<Error>);
+/// Removes the devices of every overlay but those of `kept`, and returns the
+/// names of what was there. Nothing else is touched, and no device of these
+/// names that is somebody else's.
+///
+/// # Errors
+/// What could not be removed; the rest is gone.
+pub fn remove_others(
+    socket: &mut Rtnetlink,
+    kept: &[OverlayMode],
+) -> Result<Vec<&'static str>, ErrorList> {
+    device::remove(socket, |device| !kept.contains(&device.mode))
+}
 
-impl fmt::Display for ErrorList {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} things of the overlay could not be removed",
-            self.0.len()
-        )?;
-        for error in &self.0 {
-            write!(f, "; {error}")?;
-            let mut cause = std::error::Error::source(error);
-            while let Some(error) = cause {
-                write!(f, ": {error}")?;
-                cause = error.source();
-            }
+/// Removes everything of every overlay, and returns what was there, for people.
+///
+/// # Errors
+/// What could not be removed; the rest is gone.
+pub fn cleanup(socket: &mut Rtnetlink) -> Result<Vec<String>, ErrorList> {
+    // Routes on devices go with them.
+    let devices = device::remove(socket, |_| true);
+    let routes = routes::remove_all(socket);
+    match (devices, routes) {
+        (Ok(devices), Ok(routes)) => {
+            let devices = devices.iter().map(|device| format!("interface {device}"));
+            let routes = routes.then(|| "routes to pods of other nodes".to_owned());
+            Ok(devices.chain(routes).collect())
         }
-        Ok(())
+        (devices, routes) => {
+            let devices = devices.err().into_iter().flat_map(|list| list.0);
+            Err(ErrorList(devices.chain(routes.err()).collect()))
+        }
     }
 }
-
-impl std::error::Error for ErrorList {}

@@ -1,5 +1,6 @@
 //! VXLAN, as flannel speaks it: one tunnel device for each family, and for each
-//! peer a permanent neighbour, a forwarding entry and a route.
+//! peer a permanent neighbour, a forwarding entry and a route; for peers that
+//! are reached directly, the route alone.
 //!
 //! docs/backends/vxlan.md says what a packet meets and why each entry exists.
 
@@ -9,18 +10,27 @@ mod sync;
 
 use std::collections::BTreeMap;
 
-use podway_kernel::route::{LinkDetail, LinkIndex, Rtnetlink};
+use podway_kernel::route::{LinkIndex, Rtnetlink};
 use podway_model::IpFamily;
-use podway_plan::overlay::{OverlayChange, OverlaySettings, OverlayTable, Peer, PeerKey};
+use podway_plan::overlay::{
+    OverlayChange, OverlayMode, OverlaySettings, OverlayTable, Peer, PeerKey,
+};
 
-use super::{BackendSpec, Error, ErrorList, OverlayBackend, SyncReport};
+use super::parameters::Parameters;
+use super::{BackendSpec, DeviceName, Error, Need, OverlayBackend, SyncReport, routes};
 
-pub use render::{Device, PORT, PeerEntries, device_name, overhead, render_device, render_peer};
+pub use render::{Device, PORT, PeerEntries, overhead, render_device, render_peer};
 
 /// The backend's entry in the list.
 pub const SPEC: BackendSpec = BackendSpec {
-    name: "vxlan",
+    name: OverlayMode::Vxlan.name(),
+    mode: OverlayMode::Vxlan,
     summary: "UDP tunnels of the kernel between all nodes, compatible with flannel",
+    needs: &[Need {
+        what: "vxlan devices",
+        remedy: "load the module vxlan, or build the kernel with CONFIG_VXLAN",
+        try_out: device::try_out,
+    }],
     open: |settings| Ok(Box::new(Vxlan::open(settings)?)),
 };
 
@@ -29,16 +39,17 @@ pub const SPEC: BackendSpec = BackendSpec {
 pub struct Vxlan {
     settings: OverlaySettings,
     socket: Rtnetlink,
+    parameters: Parameters,
     /// The device of each family, as the last sync found or made it.
     devices: BTreeMap<IpFamily, Ready>,
-    /// Kernel parameters written, which the socket does not count.
-    parameters: u64,
 }
 
 /// A device that is as it should be.
 #[derive(Debug, Clone, Copy)]
 struct Ready {
     index: LinkIndex,
+    /// The interface that its packets leave by.
+    lower: LinkIndex,
     mtu: u32,
 }
 
@@ -51,71 +62,69 @@ impl Vxlan {
         Ok(Self {
             settings: settings.clone(),
             socket: Rtnetlink::open()?,
+            parameters: Parameters::default(),
             devices: BTreeMap::new(),
-            parameters: 0,
         })
     }
 
-    fn writes(&self) -> u64 {
-        self.socket.writes() + self.parameters
-    }
-
     fn change(&mut self, change: &OverlayChange) -> Result<(), Error> {
-        // All that goes before all that comes: a prefix may move from one node
-        // to another, and with it the neighbour and the route of one address.
-        let mut rendered = Vec::with_capacity(change.peers.len());
-        for (key, (before, after)) in &change.peers {
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for (key, (old, new)) in &change.peers {
             let link = self.index(key)?;
-            let entries = |peer: &Option<Peer>| peer.as_ref().map(|peer| render_peer(peer, link));
-            rendered.push((entries(before), entries(after)));
+            let render = |peer: &Peer| render_peer(peer, link);
+            before.extend(old.as_ref().and_then(render));
+            after.extend(new.as_ref().and_then(render));
         }
-        for (before, after) in &rendered {
-            if let Some(before) = before {
-                sync::remove(&mut self.socket, before, after.as_ref())?;
-            }
-        }
-        for (before, after) in &rendered {
-            if let Some(after) = after {
-                sync::add(&mut self.socket, before.as_ref(), after)?;
-            }
-        }
-        Ok(())
+        // In this order no packet takes a route whose rest is not there.
+        sync::add(&mut self.socket, &before, &after)?;
+        let routes = |entries: &[PeerEntries]| -> Vec<_> {
+            entries.iter().map(|entries| entries.route).collect()
+        };
+        routes::change(&mut self.socket, routes(&before), routes(&after))?;
+        sync::remove(&mut self.socket, &before, &after)
     }
 
     fn index(&self, key: &PeerKey) -> Result<LinkIndex, Error> {
         let device = self.devices.get(&key.family);
         device.map(|device| device.index).ok_or(Error::NoDevice {
-            name: device_name(key.family),
+            name: device_name(key.family).name,
         })
     }
 
     fn reconcile(&mut self, table: &OverlayTable) -> Result<(), Error> {
         self.devices.clear();
+        let mut wanted = Vec::with_capacity(table.peers.len());
+        for (family, own) in &table.own {
+            let ready = self.ensure_device(own)?;
+            self.devices.insert(*family, ready);
+            let peers = table.peers.iter().filter(|(key, _)| key.family == *family);
+            wanted.extend(peers.filter_map(|(_, peer)| render_peer(peer, ready.index)));
+        }
+        let devices: Vec<LinkIndex> = self.devices.values().map(|ready| ready.index).collect();
+        let held = sync::Held::read(&mut self.socket, &devices)?;
+        held.add_missing(&mut self.socket, &wanted)?;
+        if !self.settings.incoming_only {
+            routes::reconcile(&mut self.socket, wanted.iter().map(|entries| entries.route))?;
+        }
+        held.remove_rest(&mut self.socket, &wanted)?;
         for family in IpFamily::ALL {
-            let Some(own) = table.own.get(&family) else {
-                self.remove_device(family)?;
-                continue;
-            };
-            let ready = self.ensure_device(own, family)?;
-            self.devices.insert(family, ready);
-            let wanted: Vec<PeerEntries> = table
-                .peers
-                .iter()
-                .filter(|(key, _)| key.family == family)
-                .map(|(_, peer)| render_peer(peer, ready.index))
-                .collect();
-            sync::reconcile(&mut self.socket, ready.index, &wanted)?;
+            if !table.own.contains_key(&family) {
+                super::device::remove_one(&mut self.socket, &device_name(family))?;
+            }
         }
         Ok(())
     }
 
-    fn remove_device(&mut self, family: IpFamily) -> Result<(), Error> {
-        match self.socket.link(device_name(family))? {
-            Some(link) if matches!(link.detail, LinkDetail::Vxlan(_)) => {
-                Ok(self.socket.delete_link(link.index)?)
-            }
-            _ => Ok(()),
-        }
+    fn writes(&self) -> u64 {
+        self.socket.writes() + self.parameters.writes()
+    }
+}
+
+/// The tunnel device of a family.
+const fn device_name(family: IpFamily) -> DeviceName {
+    match family {
+        IpFamily::V4 => super::DEVICES[0],
+        IpFamily::V6 => super::DEVICES[1],
     }
 }
 
@@ -137,16 +146,14 @@ impl OverlayBackend for Vxlan {
         })
     }
 
-    fn cleanup(&mut self) -> Result<(), ErrorList> {
-        self.devices.clear();
-        // Neighbours, forwarding entries and routes go with their device.
-        let errors: Vec<Error> = IpFamily::ALL
-            .into_iter()
-            .filter_map(|family| self.remove_device(family).err())
-            .collect();
-        if errors.is_empty() {
-            return Ok(());
-        }
-        Err(ErrorList(errors))
+    fn netlink_ports(&self) -> Vec<u32> {
+        vec![self.socket.port()]
+    }
+
+    fn links(&self) -> Vec<LinkIndex> {
+        let devices = self.devices.values();
+        devices
+            .flat_map(|device| [device.index, device.lower])
+            .collect()
     }
 }

@@ -13,6 +13,9 @@ fn table(cluster: &[&str]) -> MasqueradeTable {
             .into_iter()
             .collect(),
         cluster: prefixes(cluster).into_iter().collect(),
+        unmasqueraded: prefixes(&["192.168.0.0/16", "fd00:5::/32"])
+            .into_iter()
+            .collect(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Two and more nodes, each a network namespace with its own backend, on one
-//! underlay; pods that send through the tunnels.
+//! underlay of two segments; pods that send from node to node.
 
+mod direct;
 mod nodes;
 mod sync;
 mod traffic;

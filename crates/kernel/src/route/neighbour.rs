@@ -217,7 +217,8 @@ fn permanent(family: AddressFamily, link: LinkIndex, ip: IpAddr, mac: Mac) -> Ne
 }
 
 fn permanent_parts(message: &NeighbourMessage) -> Option<(IpAddr, Mac)> {
-    if message.header.state != NeighbourState::Permanent {
+    // `bridge fdb add` sets NUD_NOARP besides.
+    if u16::from(message.header.state) & u16::from(NeighbourState::Permanent) == 0 {
         return None;
     }
     let (mut ip, mut mac) = (None, None);

@@ -1,129 +1,104 @@
 //! The tunnel device of a family: made, kept, mended.
 
-use podway_kernel::route::{Link, LinkChange, LinkDetail, LinkIndex, NewLink, Rtnetlink};
-use podway_kernel::sysctl;
+use std::net::Ipv4Addr;
+
+use podway_kernel::route::{
+    self, ErrorKind, Link, LinkChange, LinkDetail, LinkIndex, NewLink, Rtnetlink,
+};
 use podway_model::IpFamily;
 use podway_plan::overlay::OwnEnd;
 
-use super::render::{Device, overhead, render_device};
-use super::{Ready, Vxlan};
-use crate::overlay::Error;
+use super::render::{Device, PORT, overhead, render_device};
+use super::{Ready, Vxlan, device_name};
+use crate::overlay::{DeviceName, Error, carrier, device};
 
 impl Vxlan {
     /// Makes the device be as it must, and changes nothing where it is.
-    pub(super) fn ensure_device(&mut self, own: &OwnEnd, family: IpFamily) -> Result<Ready, Error> {
-        let (lower, mtu) = self.underlay(own, family)?;
-        let device = render_device(own, family, &self.settings, lower, mtu);
-        self.forward(family)?;
-        let index = match kept(self.socket.link(device.name)?, &device, &mut self.socket)? {
+    pub(super) fn ensure_device(&mut self, own: &OwnEnd) -> Result<Ready, Error> {
+        let family = IpFamily::of(&own.local);
+        let name = device_name(family);
+        let overhead = overhead(family);
+        let carrier = carrier::find(&mut self.socket, own, &self.settings, overhead)?;
+        let device = render_device(own, &self.settings, carrier.link, carrier.mtu);
+        self.parameters.forward(family)?;
+        let found = self.socket.link(name.name)?;
+        let index = match kept(found, &name, &device, &mut self.socket)? {
             Some(link) => {
                 mend(&mut self.socket, &link, &device)?;
                 link.index
             }
-            None => self.make(&device)?,
+            None => self.make(&name, &device)?,
         };
-        self.address(index, &device)?;
+        device::set_address(&mut self.socket, index, device.address)?;
         Ok(Ready {
             index,
+            lower: carrier.link,
             mtu: device.mtu,
         })
     }
 
-    /// The interface that has the node's address.
-    fn underlay(&mut self, own: &OwnEnd, family: IpFamily) -> Result<(LinkIndex, u32), Error> {
-        let missing = || Error::NoUnderlay { address: own.local };
-        let address = self
-            .socket
-            .addresses(None)?
-            .into_iter()
-            .find(|address| address.address.addr() == own.local)
-            .ok_or_else(missing)?;
-        let link = self.socket.link_at(address.link)?.ok_or_else(missing)?;
-        let smallest = match family {
-            // RFC 791: every host takes 576 bytes; RFC 8200, 5: every link 1280.
-            IpFamily::V4 => 576,
-            IpFamily::V6 => 1280,
-        };
-        let needed = smallest + overhead(family);
-        if link.mtu < needed {
-            return Err(Error::SmallMtu {
-                link: link.name,
-                mtu: link.mtu,
-                family,
-                needed,
-            });
-        }
-        Ok((link.index, link.mtu))
-    }
-
-    fn make(&mut self, device: &Device) -> Result<LinkIndex, Error> {
-        let link = NewLink::vxlan(device.name, device.vxlan.clone())
+    fn make(&mut self, name: &DeviceName, device: &Device) -> Result<LinkIndex, Error> {
+        let link = NewLink::vxlan(name.name, device.vxlan.clone())
             .mac(device.mac)
             .mtu(device.mtu);
-        let index = self.socket.create_link(&link)?;
-        // Before it comes up: it has no router and no address to contest.
-        let directory = format!("net/ipv6/conf/{}", device.name);
-        for (name, value) in [("accept_ra", "0"), ("accept_dad", "0")] {
-            self.set(&format!("{directory}/{name}"), value)?;
-        }
+        let index = match self.socket.create_link(&link) {
+            Err(error) if error.kind() == ErrorKind::Exists => {
+                return Err(self.same_network(device)?.unwrap_or(error.into()));
+            }
+            outcome => outcome?,
+        };
+        self.parameters.prepare(name.name)?;
         self.socket.change_link(index, &LinkChange::new().up())?;
         Ok(index)
     }
 
-    fn address(&mut self, index: LinkIndex, device: &Device) -> Result<(), Error> {
-        let mut present = false;
-        for held in self.socket.addresses(Some(index))? {
-            if held.address == device.address {
-                present = true;
-            } else if !held.scope_link {
-                // Of a podCIDR that the node had before.
-                self.socket.delete_address(index, held.address)?;
-            }
-        }
-        if !present {
-            self.socket.add_address(index, device.address)?;
-        }
-        Ok(())
+    /// The kernel allows one device for each network and port, whatever the
+    /// local address.
+    fn same_network(&mut self, device: &Device) -> Result<Option<Error>, Error> {
+        let (vni, port) = (device.vxlan.vni, device.vxlan.port);
+        let links = self.socket.links()?.into_iter();
+        let taken = links.into_iter().find(|link| match &link.detail {
+            LinkDetail::Vxlan(other) => other.vni == vni && other.port == port,
+            _ => false,
+        });
+        Ok(taken.map(|link| Error::VniTaken {
+            other: link.name,
+            vni,
+            port,
+        }))
     }
+}
 
-    fn forward(&mut self, family: IpFamily) -> Result<(), Error> {
-        match family {
-            IpFamily::V4 => self.set("net/ipv4/ip_forward", "1"),
-            IpFamily::V6 => self.set("net/ipv6/conf/all/forwarding", "1"),
-        }
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
-        match sysctl::ensure(key, value) {
-            Ok(wrote) => {
-                self.parameters += u64::from(wrote);
-                Ok(())
-            }
-            // A kernel without IPv6 has nothing to switch off on a device.
-            Err(sysctl::Error::Unknown { .. }) if key.starts_with("net/ipv6/conf/podway") => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
+/// Makes a device, to see whether the kernel can.
+pub(super) fn try_out(socket: &mut Rtnetlink) -> route::Result<()> {
+    let vxlan = route::Vxlan {
+        vni: 1,
+        port: PORT,
+        local: Ipv4Addr::LOCALHOST.into(),
+        lower: None,
+        learning: false,
+    };
+    let link = NewLink::vxlan("probe-vxlan", vxlan);
+    let index = socket.create_link(&link)?;
+    socket.delete_link(index)
 }
 
 /// The device that is there, if it can stay. One of ours that cannot be changed
 /// into what it must be is deleted; somebody else's is not touched.
 fn kept(
     found: Option<Link>,
+    name: &DeviceName,
     device: &Device,
     socket: &mut Rtnetlink,
 ) -> Result<Option<Link>, Error> {
     let Some(link) = found else { return Ok(None) };
+    name.check(&link.detail)?;
     match &link.detail {
         LinkDetail::Vxlan(vxlan) if *vxlan == device.vxlan => Ok(Some(link)),
-        LinkDetail::Vxlan(_) => {
+        _ => {
             socket.delete_link(link.index)?;
             Ok(None)
         }
-        other => Err(Error::ForeignDevice {
-            name: device.name,
-            kind: kind_of(other),
-        }),
     }
 }
 
@@ -146,14 +121,4 @@ fn mend(socket: &mut Rtnetlink, link: &Link, device: &Device) -> Result<(), Erro
         socket.change_link(link.index, &change)?;
     }
     Ok(())
-}
-
-fn kind_of(detail: &LinkDetail) -> String {
-    match detail {
-        LinkDetail::Bridge => "bridge".into(),
-        LinkDetail::Veth => "veth".into(),
-        LinkDetail::Vxlan(_) => "vxlan".into(),
-        LinkDetail::Other(kind) if kind.is_empty() => "physical interface".into(),
-        LinkDetail::Other(kind) => kind.clone(),
-    }
 }

@@ -7,23 +7,26 @@ use std::thread;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use podway_dataplane::overlay::{Error, OverlayBackend, SyncReport, backend};
+use podway_dataplane::overlay::{
+    self, BACKENDS, Error, OverlayBackend, ROUTE_PROTOCOL, SyncReport, read_underlay,
+};
 use podway_kernel::netns::NetNs;
-use podway_kernel::route::{LinkChange, NewLink, Route, Rtnetlink, VethPeer};
+use podway_kernel::route::{LinkChange, NewLink, Route, RouteFilter, Rtnetlink, VethPeer};
+use podway_kernel::sysctl;
 use podway_model::{ClusterState, Node, Object};
 use podway_plan::overlay::{
-    OverlayChange, OverlaySettings, OverlayTable, diff, plan_overlay, publish,
+    OverlayChange, OverlayMode, OverlayPlanner, OverlaySettings, OverlayTable, Underlay as Ways,
+    publish,
 };
 use podway_testkit::builders;
 
-pub(crate) const SETTINGS: OverlaySettings = OverlaySettings {
-    backend: "vxlan",
-    vni: 1,
-};
+pub(crate) const VXLAN: OverlaySettings = OverlaySettings::new(OverlayMode::Vxlan);
+pub(crate) const HOST_GW: OverlaySettings = OverlaySettings::new(OverlayMode::HostGw);
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 const PORT: u16 = 80;
 
-/// The wire between nodes: a bridge in a namespace of its own.
+/// The wires between nodes: two bridges in a namespace of their own, which is
+/// the router between them.
 pub(crate) struct Underlay {
     namespace: NetNs,
     socket: Rtnetlink,
@@ -34,7 +37,9 @@ pub(crate) struct TestNode {
     pub(crate) name: String,
     pub(crate) namespace: NetNs,
     pub(crate) socket: Rtnetlink,
-    pub(crate) table: OverlayTable,
+    pub(crate) planner: OverlayPlanner,
+    number: u8,
+    segment: u8,
     overlay: Box<dyn OverlayBackend>,
 }
 
@@ -48,36 +53,58 @@ impl Underlay {
     pub(crate) fn new() -> Self {
         let namespace = NetNs::anonymous().expect("tests of overlays need root");
         let mut socket = Rtnetlink::open_in(&namespace).unwrap();
-        let bridge = NewLink::bridge("underlay").mtu(1500).up();
-        let bridge = socket.create_link(&bridge).unwrap();
-        for address in ["172.16.0.1/24", "fd00:172:16::1/64"] {
-            socket.add_address(bridge, net(address)).unwrap();
+        for segment in [0, 1] {
+            let bridge = NewLink::bridge(format!("segment{segment}")).mtu(1500).up();
+            let bridge = socket.create_link(&bridge).unwrap();
+            for address in addresses(segment, 1) {
+                socket.add_address(bridge, address).unwrap();
+            }
         }
+        let forward = || {
+            sysctl::write("net/ipv4/ip_forward", "1").unwrap();
+            sysctl::write("net/ipv6/conf/all/forwarding", "1").unwrap();
+        };
+        namespace.run(forward).unwrap();
         Self { namespace, socket }
     }
 
-    /// Node N: 172.16.0.1N and fd00:172:16::1N on `eth0`.
+    /// Node N of the first segment, with vxlan.
     pub(crate) fn node(&mut self, number: u8) -> TestNode {
-        let (namespace, mut socket) = self.host(number);
+        self.node_on(0, number, &VXLAN)
+    }
+
+    /// Node N: 172.16.S.1N and fd00:172:16:S::1N on `eth0`.
+    pub(crate) fn node_on(
+        &mut self,
+        segment: u8,
+        number: u8,
+        settings: &OverlaySettings,
+    ) -> TestNode {
+        let (namespace, mut socket) = self.host(segment, number);
         let eth0 = socket.link("eth0").unwrap().unwrap().index;
-        for address in [
-            format!("172.16.0.1{number}/24"),
-            format!("fd00:172:16::1{number}/64"),
-        ] {
-            socket.add_address(eth0, net(&address)).unwrap();
+        for address in addresses(segment, 10 + number) {
+            socket.add_address(eth0, address).unwrap();
         }
+        for router in addresses(segment, 1) {
+            let route = Route::default_via(router.addr()).dev(eth0);
+            socket.add_route(&route).unwrap();
+        }
+        let name = format!("node{number}");
         TestNode {
-            name: format!("node{number}"),
-            overlay: open(&namespace),
+            planner: OverlayPlanner::new(name.as_str().into(), settings.clone()),
+            overlay: open(&namespace, settings),
+            name,
             namespace,
             socket,
-            table: OverlayTable::default(),
+            number,
+            segment,
         }
     }
 
-    /// A namespace with `eth0` on the underlay, up.
-    fn host(&mut self, number: u8) -> (NetNs, Rtnetlink) {
-        let bridge = self.socket.link("underlay").unwrap().unwrap().index;
+    /// A namespace with `eth0` on a segment, up.
+    fn host(&mut self, segment: u8, number: u8) -> (NetNs, Rtnetlink) {
+        let bridge = format!("segment{segment}");
+        let bridge = self.socket.link(&bridge).unwrap().unwrap().index;
         let namespace = NetNs::anonymous().unwrap();
         let peer = VethPeer::new("eth0").in_namespace(&namespace).up();
         let veth = NewLink::veth(format!("node{number}"), peer)
@@ -90,64 +117,152 @@ impl Underlay {
         (namespace, socket)
     }
 
+    /// Gives the world outside a route to a node's pods.
+    pub(crate) fn know_the_way_to(&mut self, node: &TestNode) {
+        let bridge = format!("segment{}", node.segment);
+        let bridge = self.socket.link(&bridge).unwrap().unwrap().index;
+        let object = node.plain();
+        for (prefix, address) in object.pod_prefixes.iter().zip(object.addresses) {
+            let route = Route::new(*prefix).via(address).dev(bridge);
+            self.socket.add_route(&route).unwrap();
+        }
+    }
+
     /// The underlay's own end stands for the world outside.
     pub(crate) const fn outside(&self) -> &NetNs {
         &self.namespace
     }
 }
 
+/// The addresses of a host of a segment, IPv4 first. The host part reads the
+/// same in both families.
+fn addresses(segment: u8, host: u8) -> [IpNet; 2] {
+    [
+        net(&format!("172.16.{segment}.{host}/24")),
+        net(&format!("fd00:172:16:{segment}::{host}/64")),
+    ]
+}
+
 /// Opens the backend in a namespace.
-pub(crate) fn open(namespace: &NetNs) -> Box<dyn OverlayBackend> {
-    let spec = backend(SETTINGS.backend).expect("vxlan is in the list");
-    namespace.run(|| (spec.open)(&SETTINGS)).unwrap().unwrap()
+pub(crate) fn open(namespace: &NetNs, settings: &OverlaySettings) -> Box<dyn OverlayBackend> {
+    let mut specs = BACKENDS.iter();
+    let spec = specs.find(|spec| spec.mode == settings.mode).unwrap();
+    namespace.run(|| (spec.open)(settings)).unwrap().unwrap()
+}
+
+/// The Node object that the API server would hold once the node has published
+/// what it has to.
+pub(crate) fn published(
+    mut node: Node,
+    settings: &OverlaySettings,
+    also: &[OverlaySettings],
+) -> Node {
+    let state = state(&[node.clone()]);
+    let table = |settings: &OverlaySettings| {
+        podway_plan::overlay::plan_overlay(&state, &node.name, settings, &Ways::default())
+    };
+    let tables: Vec<_> = also.iter().map(table).collect();
+    let also: Vec<_> = also.iter().zip(&tables).collect();
+    for (name, value) in publish(&node, (settings, &table(settings)), &also) {
+        match value {
+            Some(value) => node.annotations.insert(name.into(), value),
+            None => node.annotations.remove(name),
+        };
+    }
+    node
 }
 
 impl TestNode {
-    /// The Node object that the API server would hold once the node has
-    /// published what it has to.
-    pub(crate) fn object(&self) -> Node {
-        let n = self.name.trim_start_matches("node");
-        let mut node = builders::node(
+    pub(crate) fn settings(&self) -> &OverlaySettings {
+        self.planner.settings()
+    }
+
+    /// The Node object before the node has published anything.
+    pub(crate) fn plain(&self) -> Node {
+        let n = self.number;
+        let own = addresses(self.segment, 10 + n).map(|address| address.addr().to_string());
+        builders::node(
             &self.name,
-            &[&format!("172.16.0.1{n}"), &format!("fd00:172:16::1{n}")],
+            &[&own[0], &own[1]],
             &[
                 &format!("10.244.{n}.0/24"),
                 &format!("fd00:10:244:{n}::/64"),
             ],
-        );
-        let table = plan_overlay(&state(&[node.clone()]), &self.name, &SETTINGS);
-        for (name, value) in publish(&table, &node, &SETTINGS) {
-            node.annotations.insert(name.into(), value.unwrap());
+        )
+    }
+
+    /// The Node object once the node has published what it has to.
+    pub(crate) fn object(&self) -> Node {
+        published(self.plain(), self.settings(), &[])
+    }
+
+    /// Plans for these nodes, without writing. What changed.
+    pub(crate) fn plan(&mut self, nodes: &[Node]) -> OverlayChange {
+        let mut change = self.planner.plan_all(&state(nodes));
+        if self.settings().needs_underlay() {
+            let underlay = read_underlay(&mut self.socket, self.planner.table()).unwrap();
+            change.then(self.planner.follow_underlay(underlay));
         }
-        node
+        change
     }
 
     /// Plans for these nodes and writes what changed since the last time.
     pub(crate) fn follow(&mut self, nodes: &[Node]) -> SyncReport {
-        let table = plan_overlay(&state(nodes), &self.name, &SETTINGS);
-        let change = diff(&self.table, &table);
-        self.table = table;
+        let change = self.plan(nodes);
         self.sync(Some(&change)).unwrap()
     }
 
+    pub(crate) fn table(&self) -> &OverlayTable {
+        self.planner.table()
+    }
+
     pub(crate) fn sync(&mut self, change: Option<&OverlayChange>) -> Result<SyncReport, Error> {
-        let (table, overlay) = (&self.table, &mut self.overlay);
+        let (table, overlay) = (self.planner.table(), &mut self.overlay);
         self.namespace.run(|| overlay.sync(table, change)).unwrap()
     }
 
     /// Replaces the backend by a new one, as a restart of the agent does.
     pub(crate) fn restart(&mut self) {
-        self.overlay = open(&self.namespace);
+        self.overlay = open(&self.namespace, &self.settings().clone());
     }
 
-    pub(crate) fn cleanup(&mut self) {
-        let overlay = &mut self.overlay;
-        self.namespace.run(|| overlay.cleanup()).unwrap().unwrap();
+    /// Restarts with other settings.
+    pub(crate) fn reconfigure(&mut self, settings: OverlaySettings) {
+        self.overlay = open(&self.namespace, &settings);
+        self.planner = OverlayPlanner::new(self.name.as_str().into(), settings);
+    }
+
+    pub(crate) fn cleanup(&mut self) -> Vec<String> {
+        overlay::cleanup(&mut self.socket).unwrap()
+    }
+
+    /// Runs a system call's worth of configuration in the node.
+    pub(crate) fn set(&self, key: &str, value: &str) {
+        let write = || sysctl::write(key, value).unwrap();
+        self.namespace.run(write).unwrap();
+    }
+
+    /// The routes of overlays, one line each, without the link's number.
+    pub(crate) fn routes(&mut self) -> Vec<String> {
+        let filter = RouteFilter {
+            protocol: Some(ROUTE_PROTOCOL),
+            ..RouteFilter::default()
+        };
+        let mut lines = Vec::new();
+        for route in self.socket.routes(filter).unwrap() {
+            let link = self.socket.link_at(route.link.unwrap()).unwrap().unwrap();
+            let via = route
+                .gateway
+                .map_or_else(String::new, |via| format!(" via {via}"));
+            lines.push(format!("{}{via} dev {}", route.destination, link.name));
+        }
+        lines.sort();
+        lines
     }
 
     /// A pod with addresses .N and ::N, routed by a link of its own.
     pub(crate) fn pod(&mut self, number: u8) -> Pod {
-        let n = self.name.trim_start_matches("node");
+        let n = self.number;
         let namespace = NetNs::anonymous().unwrap();
         let peer = VethPeer::new("eth0")
             .in_namespace(&namespace)
@@ -195,9 +310,9 @@ impl TestNode {
                 fdb.iter()
                     .map(|entry| format!("{name} fdb {}", entry.remote)),
             );
-            let filter = podway_kernel::route::RouteFilter {
+            let filter = RouteFilter {
                 link: Some(link.index),
-                protocol: Some(112),
+                protocol: Some(ROUTE_PROTOCOL),
                 table: None,
             };
             let routes = self.socket.routes(filter).unwrap();

@@ -7,9 +7,9 @@ use podway_kernel::route::{
 };
 use podway_kernel::sysctl;
 use podway_model::{IpFamily, Node};
-use podway_plan::overlay::{OverlayChange, PeerData};
+use podway_plan::overlay::{OverlayChange, OverlaySettings, PeerData};
 
-use super::nodes::{TestNode, Underlay, ip, net, open};
+use super::nodes::{TestNode, Underlay, VXLAN, ip, net, open};
 
 /// One node that knows two others, which need not be there for this.
 fn one() -> (Underlay, TestNode, Vec<Node>) {
@@ -72,7 +72,9 @@ fn devices_are_what_flannel_would_make_with_the_right_mtu() {
             ),
             (1, 8472, ip(local), Some(eth0.index), false)
         );
-        let PeerData::Vxlan { mac } = node.table.own[&family].data;
+        let PeerData::Vxlan { mac } = node.table().own[&family].data else {
+            panic!("{:#?}", node.table());
+        };
         assert_eq!(
             (link.mac, link.mtu, link.up),
             (Some(Mac(mac.0)), mtu, true),
@@ -127,11 +129,6 @@ fn a_restart_removes_what_vanished_meanwhile_and_mends_what_is_missing() {
     let (_underlay, mut node, objects) = one();
     let vxlan = node.socket.link("podway-vxlan").unwrap().unwrap().index;
     // Node 3 is gone, an entry of node 2 is missing, and one is wrong.
-    let table = podway_plan::overlay::plan_overlay(
-        &super::nodes::state(&objects[..2]),
-        "node1",
-        &super::nodes::SETTINGS,
-    );
     let neighbour = node.socket.neighbours(vxlan).unwrap()[0];
     node.socket.delete_neighbour(&neighbour).unwrap();
     let entry = node.socket.fdb(vxlan).unwrap()[0];
@@ -140,8 +137,8 @@ fn a_restart_removes_what_vanished_meanwhile_and_mends_what_is_missing() {
         ..entry
     };
     node.socket.replace_fdb(&wrong).unwrap();
-    node.table = table;
     node.restart();
+    node.plan(&objects[..2]);
     node.sync(None).unwrap();
     let rest: Vec<&str> = BOTH_PEERS
         .into_iter()
@@ -166,7 +163,10 @@ fn what_others_put_elsewhere_is_not_touched() {
     };
     node.socket.replace_neighbour(&neighbour).unwrap();
     assert_eq!(node.sync(None).unwrap().writes, 0);
-    node.cleanup();
+    assert_eq!(
+        node.cleanup(),
+        ["interface podway-vxlan", "interface podway-vxlan6"]
+    );
     assert_eq!(node.socket.neighbours(eth0).unwrap(), [neighbour]);
     assert!(
         node.socket.delete_route(&route).unwrap(),
@@ -174,7 +174,7 @@ fn what_others_put_elsewhere_is_not_touched() {
     );
     assert_eq!(node.socket.link("podway-vxlan").unwrap(), None);
     assert_eq!(node.socket.link("podway-vxlan6").unwrap(), None);
-    node.cleanup();
+    assert!(node.cleanup().is_empty());
 }
 
 #[test]
@@ -226,13 +226,7 @@ fn a_change_on_a_device_that_is_gone_is_an_error_that_a_full_sync_mends() {
     let link = node.socket.link("podway-vxlan").unwrap().unwrap();
     node.socket.delete_link(link.index).unwrap();
     objects.push(underlay.node(4).object());
-    let table = podway_plan::overlay::plan_overlay(
-        &super::nodes::state(&objects),
-        "node1",
-        &super::nodes::SETTINGS,
-    );
-    let change = podway_plan::overlay::diff(&node.table, &table);
-    node.table = table;
+    let change = node.plan(&objects);
     let error = node.sync(Some(&change)).unwrap_err();
     assert!(matches!(error, Error::Route(_)), "{error:?}");
     node.sync(None).unwrap();
@@ -278,11 +272,7 @@ fn a_foreign_device_of_our_name_is_refused_and_kept() {
     let mut node = underlay.node(1);
     let foreign = NewLink::veth("podway-vxlan", VethPeer::new("other"));
     let index = node.socket.create_link(&foreign).unwrap();
-    node.table = podway_plan::overlay::plan_overlay(
-        &super::nodes::state(&[node.object()]),
-        "node1",
-        &super::nodes::SETTINGS,
-    );
+    node.plan(&[node.object()]);
     let error = node.sync(None).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -296,11 +286,7 @@ fn a_foreign_device_of_our_name_is_refused_and_kept() {
 fn an_underlay_that_cannot_carry_it_is_named() {
     let mut underlay = Underlay::new();
     let mut node = underlay.node(1);
-    node.table = podway_plan::overlay::plan_overlay(
-        &super::nodes::state(&[node.object()]),
-        "node1",
-        &super::nodes::SETTINGS,
-    );
+    node.plan(&[node.object()]);
     let eth0 = node.socket.link("eth0").unwrap().unwrap().index;
     node.socket
         .change_link(eth0, &LinkChange::new().mtu(1300))
@@ -323,7 +309,7 @@ fn an_underlay_that_cannot_carry_it_is_named() {
 #[test]
 fn a_backend_that_knows_nothing_yet_writes_no_change() {
     let namespace = NetNs::anonymous().unwrap();
-    let mut overlay = open(&namespace);
+    let mut overlay = open(&namespace, &VXLAN);
     let report = namespace
         .run(|| {
             overlay
@@ -332,4 +318,89 @@ fn a_backend_that_knows_nothing_yet_writes_no_change() {
         })
         .unwrap();
     assert_eq!((report.writes, report.pod_mtu), (0, None));
+}
+
+#[test]
+fn options_reach_the_device() {
+    let mut underlay = Underlay::new();
+    let settings = OverlaySettings {
+        vni: 7,
+        port: std::num::NonZeroU16::new(4789),
+        mtu: Some(1400),
+        mac_prefix: Some([0x0e, 0x2a]),
+        ..VXLAN
+    };
+    let mut node = underlay.node_on(0, 1, &settings);
+    let report = node.follow(&[node.object()]);
+    assert_eq!(report.pod_mtu, Some(1330));
+    for (name, mtu) in [("podway-vxlan", 1350), ("podway-vxlan6", 1330)] {
+        let link = node.socket.link(name).unwrap().unwrap();
+        let LinkDetail::Vxlan(vxlan) = &link.detail else {
+            panic!("{link:#?}");
+        };
+        assert_eq!((vxlan.vni, vxlan.port, link.mtu), (7, 4789, mtu), "{name}");
+        assert_eq!(link.mac.unwrap().0[..2], [0x0e, 0x2a], "{name}");
+    }
+    // Other options: the devices are made anew.
+    node.reconfigure(VXLAN);
+    let report = node.follow(&[node.object()]);
+    assert_eq!(report.pod_mtu, Some(1430));
+}
+
+#[test]
+fn more_than_the_underlay_carries_is_refused() {
+    let mut underlay = Underlay::new();
+    let settings = OverlaySettings {
+        mtu: Some(9000),
+        ..VXLAN
+    };
+    let mut node = underlay.node_on(0, 1, &settings);
+    node.plan(&[node.object()]);
+    assert_eq!(
+        node.sync(None).unwrap_err().to_string(),
+        "overlay.mtu is 9000, and interface eth0 carries only 1500"
+    );
+    assert_eq!(node.socket.link("podway-vxlan").unwrap(), None);
+}
+
+#[test]
+fn a_network_that_another_device_has_is_refused_by_that_devices_name() {
+    let mut underlay = Underlay::new();
+    let mut node = underlay.node(1);
+    let eth0 = node.socket.link("eth0").unwrap().unwrap().index;
+    let flannel = podway_kernel::route::Vxlan {
+        vni: 1,
+        port: 8472,
+        local: ip("172.16.0.11"),
+        lower: Some(eth0),
+        learning: false,
+    };
+    let flannel = NewLink::vxlan("flannel.1", flannel);
+    node.socket.create_link(&flannel).unwrap();
+    node.plan(&[node.object()]);
+    let error = node.sync(None).unwrap_err().to_string();
+    assert!(
+        error.starts_with("interface flannel.1 has VXLAN network 1 on port 8472 already"),
+        "{error}"
+    );
+}
+
+#[test]
+fn forwarding_entries_that_somebody_adds_go() {
+    let (_underlay, mut node, _) = one();
+    let vxlan = node.socket.link("podway-vxlan").unwrap().unwrap().index;
+    // As flooding to every node would be set up by hand.
+    for remote in ["172.16.0.98", "172.16.0.99"] {
+        let run = || {
+            std::process::Command::new("bridge")
+                .args(["fdb", "append", "00:00:00:00:00:00"])
+                .args(["dev", "podway-vxlan", "dst", remote, "self", "permanent"])
+                .status()
+                .unwrap()
+        };
+        assert!(node.namespace.run(run).unwrap().success());
+    }
+    assert_eq!(node.socket.fdb(vxlan).unwrap().len(), 4);
+    assert_eq!(node.sync(None).unwrap().writes, 2);
+    assert_eq!(node.entries(), BOTH_PEERS);
 }

@@ -36,7 +36,7 @@ fn assert_seen(from: &NetNs, to: std::net::IpAddr, as_: std::net::IpAddr) {
 fn pods_reach_pods_of_other_nodes_in_both_families_with_their_own_address() {
     let (_underlay, mut a, mut b, objects) = two();
     for (node, name) in [(&a, "node1"), (&b, "node2")] {
-        masquerade(node, &plan_masquerade(&state(&objects), name));
+        masquerade(node, &plan_masquerade(&state(&objects), name, &[]));
     }
     let (client, server) = (a.pod(5), b.pod(6));
     serve(&server.namespace);
@@ -51,7 +51,7 @@ fn pods_reach_pods_of_other_nodes_in_both_families_with_their_own_address() {
 #[test]
 fn a_node_reaches_pods_of_other_nodes_and_the_answer_takes_the_tunnel() {
     let (_underlay, a, mut b, objects) = two();
-    masquerade(&a, &plan_masquerade(&state(&objects), "node1"));
+    masquerade(&a, &plan_masquerade(&state(&objects), "node1", &[]));
     let server = b.pod(6);
     serve(&server.namespace);
     // The tunnel device's own address, which is the pod prefix's first.
@@ -67,7 +67,7 @@ fn a_node_reaches_pods_of_other_nodes_and_the_answer_takes_the_tunnel() {
 #[test]
 fn what_leaves_the_cluster_carries_the_nodes_address() {
     let (underlay, mut a, b, objects) = two();
-    masquerade(&a, &plan_masquerade(&state(&objects), "node1"));
+    masquerade(&a, &plan_masquerade(&state(&objects), "node1", &[]));
     let pod = a.pod(5);
     serve(underlay.outside());
     serve(&b.namespace);
@@ -83,7 +83,7 @@ fn what_leaves_the_cluster_carries_the_nodes_address() {
 #[test]
 fn a_pods_own_node_sees_the_pods_address() {
     let (_underlay, mut a, _b, objects) = two();
-    masquerade(&a, &plan_masquerade(&state(&objects), "node1"));
+    masquerade(&a, &plan_masquerade(&state(&objects), "node1", &[]));
     let pod = a.pod(5);
     serve(&a.namespace);
     for (node, own) in ["172.16.0.11", "fd00:172:16::11"].iter().zip(pod.addresses) {
@@ -141,5 +141,24 @@ fn a_node_that_moved_to_another_address_is_followed() {
     b.follow(&objects);
     for (to, from) in server.addresses.iter().zip(client.addresses) {
         assert_seen(&client.namespace, *to, from);
+    }
+}
+
+#[test]
+fn networks_that_know_the_way_back_see_the_pods_address() {
+    let (mut underlay, mut a, _b, objects) = two();
+    let known = [
+        super::nodes::net("172.16.0.1/32"),
+        super::nodes::net("fd00:172:16::1/128"),
+    ];
+    masquerade(&a, &plan_masquerade(&state(&objects), "node1", &known));
+    let pod = a.pod(5);
+    underlay.know_the_way_to(&a);
+    serve(underlay.outside());
+    for (outside, own) in ["172.16.0.1", "fd00:172:16::1"]
+        .into_iter()
+        .zip(pod.addresses)
+    {
+        assert_seen(&pod.namespace, ip(outside), own);
     }
 }
