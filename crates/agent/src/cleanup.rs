@@ -1,10 +1,9 @@
 //! Removes what an agent leaves in the kernel, and only that.
 
 use podway_dataplane::names::{MASQUERADE_TABLE, POLICY_TABLE, SERVICE_TABLE};
-use podway_dataplane::overlay::vxlan;
+use podway_dataplane::overlay;
 use podway_kernel::nft::{self, Nft, Nftables, Operation, Transaction};
-use podway_kernel::route::{self, LinkDetail, Rtnetlink};
-use podway_model::IpFamily;
+use podway_kernel::route::{self, Rtnetlink};
 
 use crate::error::Error;
 use crate::feature::chain;
@@ -29,10 +28,13 @@ pub fn cleanup() -> Result<Vec<String>, Error> {
         let outcome = remove_table(table).map_err(|error| chain(&error));
         note(format!("table inet {table}"), outcome);
     }
-    let tunnels = IpFamily::ALL.map(vxlan::device_name);
-    for link in tunnels {
-        let outcome = remove_tunnel(link).map_err(|error| chain(&error));
-        note(format!("interface {link}"), outcome);
+    match remove_overlays() {
+        Ok(removed) => {
+            for object in removed {
+                note(object, Ok(true));
+            }
+        }
+        Err(error) => note("the overlay".to_owned(), Err(error)),
     }
     let outcome = remove_pod_links().map_err(|error| chain(&error));
     note("interfaces of pods".to_owned(), outcome);
@@ -54,17 +56,9 @@ fn remove_table(table: &str) -> Result<bool, nft::Error> {
     Ok(true)
 }
 
-/// Only where it is what we make: an interface of that name may be somebody
-/// else's.
-fn remove_tunnel(name: &str) -> route::Result<bool> {
-    let mut socket = Rtnetlink::open()?;
-    match socket.link(name)? {
-        Some(link) if matches!(link.detail, LinkDetail::Vxlan(_)) => {
-            socket.delete_link(link.index)?;
-            Ok(true)
-        }
-        _ => Ok(false),
-    }
+fn remove_overlays() -> Result<Vec<String>, String> {
+    let mut socket = Rtnetlink::open().map_err(|error| chain(&error))?;
+    overlay::cleanup(&mut socket).map_err(|error| chain(&error))
 }
 
 fn remove_pod_links() -> route::Result<bool> {

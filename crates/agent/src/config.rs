@@ -1,5 +1,6 @@
 //! `PodwayConfiguration`: the agent's one file.
 
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -62,6 +63,9 @@ pub struct Pods {
     /// Whether packets from pods to addresses outside the cluster get the
     /// node's address.
     pub masquerade: bool,
+    /// Networks outside of the cluster that know the way back to pods: towards
+    /// them pods keep their addresses.
+    pub unmasqueraded: Vec<IpNet>,
     /// The folder where the container runtime looks for CNI configurations.
     pub cni_conf_dir: PathBuf,
     /// The folder where the CNI plugin keeps the addresses that it gave.
@@ -82,10 +86,36 @@ pub struct Pods {
 pub struct Overlay {
     /// Whether the agent connects the nodes.
     pub enabled: bool,
-    /// The backend: `vxlan`.
+    /// The backend: `vxlan`, `host-gw`, `none`.
     pub backend: String,
     /// The VXLAN network identifier, 1 to 16777215; the same on every node.
     pub vni: u32,
+    /// The UDP port of the backend, the same on every node. Default: the
+    /// backend's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<NonZeroU16>,
+    /// The MTU of the network between the nodes. Default: the interface's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// The first two bytes of VXLAN devices' Ethernet addresses: `0e:2a`.
+    /// Default: they follow from the node's name as the others do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac_prefix: Option<String>,
+    /// Whether peers on the same segment are sent packets as they are.
+    pub direct_routing: bool,
+    /// The pods' prefixes of the whole cluster. A node whose podCIDR is outside
+    /// does not take part; needed for `subnetFile`.
+    pub networks: Vec<IpNet>,
+    /// Backends whose packets are taken as well: while a cluster moves from one
+    /// backend to another.
+    pub also: Vec<String>,
+    /// Flannel's configuration, `net-conf.json`. What it can say, it says
+    /// instead of the fields above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub net_conf: Option<PathBuf>,
+    /// Where flannel's `subnet.env` is written for those who read it; `null`
+    /// writes none.
+    pub subnet_file: Option<PathBuf>,
 }
 
 /// Section `services`.
@@ -148,6 +178,7 @@ impl Default for Pods {
         Self {
             enabled: true,
             masquerade: true,
+            unmasqueraded: Vec::new(),
             cni_conf_dir: PathBuf::from("/etc/cni/net.d"),
             cni_data_dir: PathBuf::from("/var/lib/podway/cni"),
             policy_wait_seconds: 10,
@@ -163,6 +194,14 @@ impl Default for Overlay {
             enabled: true,
             backend: "vxlan".to_owned(),
             vni: 1,
+            port: None,
+            mtu: None,
+            mac_prefix: None,
+            direct_routing: false,
+            networks: Vec::new(),
+            also: Vec::new(),
+            net_conf: None,
+            subnet_file: Some(PathBuf::from("/run/flannel/subnet.env")),
         }
     }
 }

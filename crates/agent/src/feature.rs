@@ -61,6 +61,9 @@ pub(crate) struct Report {
     pub(crate) annotations: BTreeMap<&'static str, Option<String>>,
     /// The MTU of pods, where a feature knows it.
     pub(crate) mtu: Option<u32>,
+    /// The overlay is in force, and the Node does not say that its network is
+    /// there.
+    pub(crate) network_is_unannounced: bool,
 }
 
 /// A feature with its history of failures.

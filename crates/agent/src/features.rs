@@ -16,6 +16,7 @@ use crate::feature::Feature;
 use crate::status::Writes;
 use masquerade::Masquerade;
 use overlay::Overlay;
+pub(crate) use overlay::OverlayConfig;
 use policies::Policies;
 use services::Services;
 
@@ -58,17 +59,14 @@ impl Features {
         }
         if config.pods.enabled && config.pods.masquerade {
             let masquerade =
-                Masquerade::open(node.clone(), counters.clone()).map_err(failed("pods"))?;
+                Masquerade::open(&config.pods.unmasqueraded, node.clone(), counters.clone())
+                    .map_err(failed("pods"))?;
             features.ports.extend(masquerade.netlink_port());
             features.all.push(Box::new(masquerade));
         }
         if config.overlay.enabled {
-            let spec = known(
-                "overlay",
-                dataplane::overlay::backend(&config.overlay.backend),
-            )?;
-            let vni = config.overlay.vni;
-            let overlay = Overlay::open(spec, vni, node.clone(), counters.clone())
+            let settings = OverlayConfig::read(&config.overlay).map_err(failed("overlay"))?;
+            let overlay = Overlay::open(config, &settings, node, counters.clone())
                 .map_err(failed("overlay"))?;
             features.all.push(Box::new(overlay));
         }

@@ -4,17 +4,17 @@
 //! else sees and that goes away at once: version numbers and configuration
 //! files do not say what a distribution left out.
 
-use std::net::Ipv4Addr;
-
 use podway_dataplane as dataplane;
+use podway_dataplane::overlay::Need;
 use podway_kernel::netns::NetNs;
-use podway_kernel::route::{self, NewLink, Rtnetlink, VethPeer, Vxlan};
+use podway_kernel::route::{NewLink, Rtnetlink, VethPeer};
 use podway_model::ClusterState;
+use podway_plan::overlay::OverlayMode;
 
 use crate::config::Configuration;
 use crate::error::Error;
 use crate::feature::{Scope, WriteError};
-use crate::features::{Counters, Features};
+use crate::features::{Counters, Features, OverlayConfig};
 
 /// Tries everything that is switched on; the error names what is missing.
 pub(crate) fn probe(config: &Configuration) -> Result<(), Error> {
@@ -38,60 +38,50 @@ pub(crate) fn probe(config: &Configuration) -> Result<(), Error> {
     })
 }
 
-type MakeLink = fn(&mut Rtnetlink) -> route::Result<()>;
-
-/// The kinds of links, for which section they are needed, and how one is made.
-const LINKS: [(&str, &str, &str, MakeLink); 2] = [
-    (
-        "pods",
-        "veth pairs",
-        "load the module veth, or build the kernel with CONFIG_VETH",
-        |socket| {
-            let peer = VethPeer::new("probe-peer");
-            socket
-                .create_link(&NewLink::veth("probe-veth", peer))
-                .map(|_| ())
-        },
-    ),
-    (
-        "overlay",
-        "vxlan devices",
-        "load the module vxlan, or build the kernel with CONFIG_VXLAN",
-        |socket| {
-            let vxlan = Vxlan {
-                vni: 1,
-                port: 8472,
-                local: Ipv4Addr::LOCALHOST.into(),
-                lower: None,
-                learning: false,
-            };
-            socket
-                .create_link(&NewLink::vxlan("probe-vxlan", vxlan))
-                .map(|_| ())
-        },
-    ),
-];
+/// What attaching pods takes.
+const PODS_NEED: [Need; 1] = [Need {
+    what: "veth pairs",
+    remedy: "load the module veth, or build the kernel with CONFIG_VETH",
+    try_out: |socket| {
+        let peer = VethPeer::new("probe-peer");
+        let link = NewLink::veth("probe-veth", peer);
+        socket.create_link(&link).map(drop)
+    },
+}];
 
 fn probe_links(config: &Configuration) -> Result<(), Error> {
     let mut socket = Rtnetlink::open().map_err(|source| Error::Open {
         feature: "rtnetlink",
         source: Box::new(source),
     })?;
-    for (section, missing, remedy, make) in LINKS {
-        let is_needed = match section {
-            "pods" => config.pods.enabled,
-            _ => config.overlay.enabled,
-        };
-        if is_needed {
-            make(&mut socket).map_err(|source| Error::Kernel {
-                section,
-                missing: missing.to_owned(),
-                remedy,
-                source: Box::new(source),
-            })?;
-        }
+    let mut needs = Vec::new();
+    if config.pods.enabled {
+        needs.extend(PODS_NEED.iter().map(|need| ("pods", need)));
+    }
+    if config.overlay.enabled {
+        let overlay = OverlayConfig::read(&config.overlay).map_err(|source| Error::Open {
+            feature: "overlay",
+            source: Box::new(source),
+        })?;
+        let needed = overlay.modes().flat_map(needs_of);
+        needs.extend(needed.map(|need| ("overlay", need)));
+    }
+    for (section, need) in needs {
+        (need.try_out)(&mut socket).map_err(|source| Error::Kernel {
+            section,
+            missing: need.what.to_owned(),
+            remedy: need.remedy,
+            source: Box::new(source),
+        })?;
     }
     Ok(())
+}
+
+fn needs_of(mode: OverlayMode) -> &'static [Need] {
+    let mut specs = dataplane::overlay::BACKENDS.iter();
+    specs
+        .find(|spec| spec.mode == mode)
+        .map_or(&[], |spec| spec.needs)
 }
 
 /// Writes every feature's tables for an empty cluster: all of their chains and

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use podway_watch::objects::Fault;
@@ -40,6 +42,7 @@ type Annotations = BTreeMap<&'static str, Option<String>>;
 pub(crate) struct Post {
     status: watch::Sender<NodeStatus>,
     annotations: watch::Sender<Annotations>,
+    network: watch::Sender<bool>,
     events: Option<mpsc::Sender<Fault>>,
 }
 
@@ -49,6 +52,8 @@ pub(crate) struct Publisher {
     node: Arc<str>,
     status: watch::Receiver<NodeStatus>,
     annotations: watch::Receiver<Annotations>,
+    /// The Node has to be told that its network is there.
+    network: watch::Receiver<bool>,
     /// `None` where the agent is not to publish a status or Events.
     events: Option<mpsc::Receiver<Fault>>,
 }
@@ -57,10 +62,12 @@ pub(crate) struct Publisher {
 pub(crate) fn post(client: Client, node: Arc<str>, observability: bool) -> (Post, Publisher) {
     let (status, status_received) = watch::channel(NodeStatus::default());
     let (annotations, annotations_received) = watch::channel(Annotations::new());
+    let (network, network_received) = watch::channel(false);
     let (events, events_received) = mpsc::channel(MOST_EVENTS);
     let post = Post {
         status,
         annotations,
+        network,
         events: observability.then_some(events),
     };
     let publisher = Publisher {
@@ -68,6 +75,7 @@ pub(crate) fn post(client: Client, node: Arc<str>, observability: bool) -> (Post
         node,
         status: status_received,
         annotations: annotations_received,
+        network: network_received,
         events: observability.then_some(events_received),
     };
     (post, publisher)
@@ -79,6 +87,8 @@ impl Outbox for Post {
             .send_if_modified(|status| replace(status, report.status));
         self.annotations
             .send_if_modified(|annotations| replace(annotations, report.annotations));
+        self.network
+            .send_if_modified(|network| replace(network, report.network_is_unannounced));
     }
 
     fn fault(&mut self, fault: &Fault) {
@@ -100,12 +110,15 @@ impl Publisher {
     /// Publishes until the sync thread is gone.
     pub(crate) async fn run(self) {
         let annotating = annotate(self.client.clone(), self.node.clone(), self.annotations);
+        let announcing = announce(self.client.clone(), self.node.clone(), self.network);
+        let telling_nodes = futures_util::future::join(annotating, announcing);
         let Some(events) = self.events else {
-            return annotating.await;
+            telling_nodes.await;
+            return;
         };
         let reporting = report(self.client.clone(), self.node.clone(), self.status);
         let telling = event::tell(self.client, self.node, events);
-        futures_util::future::join3(annotating, reporting, telling).await;
+        futures_util::future::join3(telling_nodes, reporting, telling).await;
     }
 }
 
@@ -129,6 +142,39 @@ async fn annotate(client: Client, node: Arc<str>, mut latest: watch::Receiver<An
                     break;
                 }
                 Err(error) => pacer.failed("annotate the Node", &error).await,
+            }
+        }
+    }
+}
+
+/// Sets the Node's condition NetworkUnavailable to False: clouds keep pods off a
+/// node (taint `node.kubernetes.io/network-unavailable`) until somebody does.
+async fn announce(client: Client, node: Arc<str>, mut is_unannounced: watch::Receiver<bool>) {
+    let nodes: Api<Node> = Api::all(client);
+    let mut pacer = Pacer::default();
+    while is_unannounced.changed().await.is_ok() {
+        while *is_unannounced.borrow_and_update() {
+            let now = Time(Timestamp::now());
+            let condition = json!({
+                "type": "NetworkUnavailable",
+                "status": "False",
+                "reason": "PodwayIsUp",
+                "message": "Podway's overlay is in force on this node",
+                "lastHeartbeatTime": now,
+                "lastTransitionTime": now,
+            });
+            // Strategic: conditions are merged by type, and the others stay.
+            let patch = Patch::Strategic(json!({ "status": { "conditions": [condition] } }));
+            match nodes
+                .patch_status(&node, &PatchParams::default(), &patch)
+                .await
+            {
+                Ok(_) => {
+                    tracing::info!("the Node's network is announced");
+                    pacer.succeeded().await;
+                    break;
+                }
+                Err(error) => pacer.failed("announce the Node's network", &error).await,
             }
         }
     }

@@ -95,10 +95,31 @@ pub struct PoliciesStatus {
 pub struct OverlayStatus {
     /// The backend.
     pub backend: String,
+    /// Backends whose packets are taken as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// The MTU of pods, in bytes.
     pub mtu: u32,
-    /// Other nodes that are reached.
+    /// Other nodes that are reached, each family counted.
     pub peers: usize,
+    /// Nodes that are not reached, and why; some of them where there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+    /// How many are not reached, each family counted.
+    #[serde(default)]
+    pub left_out_count: usize,
+}
+
+/// A node that the overlay does not reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftOut {
+    /// The node; the own one where it cannot take part.
+    pub node: String,
+    /// The family of its pods: `IPv4` or `IPv6`.
+    pub family: String,
+    /// Why, and what to do.
+    pub reason: String,
 }
 
 /// The pods' network on a node.

@@ -1,14 +1,12 @@
+use podway_plan::overlay::{OverlayMode, mac_prefix_of};
 use podway_watch::yaml::nearest;
 
-use super::{API_VERSION, Configuration, KIND};
+use super::{API_VERSION, Configuration, KIND, Overlay};
 
 /// The modes of section `services`.
 const SERVICE_MODES: [&str; 1] = ["nftables"];
 /// The backends of section `policies`.
 const POLICY_BACKENDS: [&str; 1] = ["nftables"];
-/// The backends of section `overlay`.
-const OVERLAY_BACKENDS: [&str; 1] = ["vxlan"];
-
 /// What is wrong with values that have the right type: fields and reasons.
 pub(super) fn check(config: &Configuration) -> Vec<(&'static str, String)> {
     let mut wrong = Vec::new();
@@ -22,11 +20,7 @@ pub(super) fn check(config: &Configuration) -> Vec<(&'static str, String)> {
         "pods.policyWaitSeconds",
         in_range(config.pods.policy_wait_seconds, 1, 60),
     );
-    require(
-        "overlay.backend",
-        one_of(&config.overlay.backend, &OVERLAY_BACKENDS),
-    );
-    require("overlay.vni", in_range(config.overlay.vni, 1, 0xff_ffff));
+    overlay(&config.overlay, &mut require);
     require(
         "services.mode",
         one_of(&config.services.mode, &SERVICE_MODES),
@@ -36,6 +30,44 @@ pub(super) fn check(config: &Configuration) -> Vec<(&'static str, String)> {
         one_of(&config.policies.backend, &POLICY_BACKENDS),
     );
     wrong
+}
+
+fn overlay(config: &Overlay, require: &mut impl FnMut(&'static str, Result<(), String>)) {
+    let known: Vec<&str> = podway_dataplane::overlay::BACKENDS
+        .iter()
+        .map(|spec| spec.name)
+        .collect();
+    require("overlay.backend", one_of(&config.backend, &known));
+    require("overlay.vni", in_range(config.vni, 1, 0xff_ffff));
+    let mtu = config.mtu.map_or(Ok(()), |mtu| in_range(mtu, 576, 0xffff));
+    require("overlay.mtu", mtu);
+    let prefix = config.mac_prefix.as_deref();
+    let is_usable = prefix.is_none_or(|prefix| mac_prefix_of(prefix).is_some());
+    let mac_prefix = is_usable.then_some(()).ok_or_else(|| {
+        let said = prefix.unwrap_or_default();
+        format!(
+            "{said:?} is not the beginning of a local unicast address: expected two bytes, as 0e:2a"
+        )
+    });
+    require("overlay.macPrefix", mac_prefix);
+    let can_route =
+        OverlayMode::of_name(&config.backend).is_none_or(OverlayMode::can_route_directly);
+    let direct = if config.direct_routing && !can_route {
+        Err(format!(
+            "backend {} has no tunnel to do without, or one that must not be left",
+            config.backend
+        ))
+    } else {
+        Ok(())
+    };
+    require("overlay.directRouting", direct);
+    for also in &config.also {
+        require("overlay.also", one_of(also, &known));
+        if *also == config.backend {
+            let reason = format!("{also:?} is the backend already");
+            require("overlay.also", Err(reason));
+        }
+    }
 }
 
 fn one_of(value: &str, known: &[&str]) -> Result<(), String> {

@@ -59,8 +59,43 @@ services:
 }
 
 #[test]
+fn values_of_the_overlay_are_checked() {
+    for (body, expected) in [
+        (
+            "overlay: {backend: gre}\n",
+            "\"gre\" is not one of vxlan, host-gw",
+        ),
+        ("overlay: {port: 0}\n", "a:3:17: overlay.port: "),
+        (
+            "overlay: {mtu: 500}\n",
+            "a:3:16: overlay.mtu: 500 is out of range: expected 576-65535",
+        ),
+        (
+            "overlay: {macPrefix: \"01:00\"}\n",
+            "overlay.macPrefix: \"01:00\" is not the beginning of a local unicast address",
+        ),
+        (
+            "overlay: {backend: host-gw, directRouting: true}\n",
+            "overlay.directRouting: backend host-gw has no tunnel to do without",
+        ),
+        ("overlay: {also: [hostgw]}\n", "(probably host-gw)"),
+        (
+            "overlay: {also: [vxlan]}\n",
+            "\"vxlan\" is the backend already",
+        ),
+        ("overlay: {networks: [10.244.0.0]}\n", "overlay.networks"),
+    ] {
+        let text = format!("{HEADER}{body}");
+        let mistakes = Configuration::parse("a", &text).unwrap_err();
+        let text = mistakes.to_string();
+        assert!(text.contains(expected), "{expected:?} in\n{text}");
+    }
+}
+
+const HEADER: &str = "apiVersion: podway.dev/v1alpha1\nkind: PodwayConfiguration\n";
+
+#[test]
 fn values_are_checked() {
-    let header = "apiVersion: podway.dev/v1alpha1\nkind: PodwayConfiguration\n";
     for (body, expected) in [
         (
             "nodeName: Node_1\n",
@@ -79,10 +114,9 @@ fn values_are_checked() {
             "a:3:27: pods.policyWaitSeconds: 0 is out of range",
         ),
         ("services: {mode: nftable}\n", "(probably nftables)"),
-        ("overlay: {backend: ipip}\n", "\"ipip\" is not one of vxlan"),
         ("---\nkind: x\n", "expected one document, found 2"),
     ] {
-        let mistakes = Configuration::parse("a", &format!("{header}{body}")).unwrap_err();
+        let mistakes = Configuration::parse("a", &format!("{HEADER}{body}")).unwrap_err();
         assert!(
             mistakes.to_string().contains(expected),
             "{expected:?} in\n{mistakes}"

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use podway_dataplane::masquerade::{self, Error};
 use podway_kernel::nft::Nft;
 use podway_model::{ClusterState, Object, Update};
@@ -11,6 +12,7 @@ use crate::feature::{Feature, Report, Scope, WriteError};
 /// The node's address for packets that leave the cluster.
 pub(crate) struct Masquerade {
     node: Arc<str>,
+    unmasqueraded: Vec<IpNet>,
     backend: masquerade::Masquerade<Nft>,
     table: MasqueradeTable,
     counters: Counters,
@@ -18,9 +20,14 @@ pub(crate) struct Masquerade {
 
 impl Masquerade {
     /// Opens the backend in the calling thread's network namespace.
-    pub(crate) fn open(node: Arc<str>, counters: Counters) -> Result<Self, Error> {
+    pub(crate) fn open(
+        unmasqueraded: &[IpNet],
+        node: Arc<str>,
+        counters: Counters,
+    ) -> Result<Self, Error> {
         Ok(Self {
             node,
+            unmasqueraded: unmasqueraded.to_vec(),
             backend: masquerade::Masquerade::open()?,
             table: MasqueradeTable::default(),
             counters,
@@ -38,7 +45,7 @@ impl Feature for Masquerade {
     }
 
     fn plan_all(&mut self, state: &ClusterState) {
-        self.table = plan_masquerade(state, &self.node);
+        self.table = plan_masquerade(state, &self.node, &self.unmasqueraded);
     }
 
     fn plan(&mut self, state: &ClusterState, updates: &[Update]) {

@@ -24,6 +24,8 @@ use crate::mailbox::{Mailbox, Request};
 use crate::status::NodeStatus;
 use crate::sync::{Outbox, Parts, Sync};
 
+mod overlay;
+
 #[derive(Clone, Default)]
 struct Latest(Arc<Mutex<Report>>);
 
@@ -48,9 +50,12 @@ struct Agent {
 impl Agent {
     /// Starts in the calling thread's namespace, and lists these objects.
     fn start(folder: &tempfile::TempDir, objects: &[Object]) -> Self {
-        let config = Configuration::default();
+        Self::start_with(&Configuration::default(), folder, objects)
+    }
+
+    fn start_with(config: &Configuration, folder: &tempfile::TempDir, objects: &[Object]) -> Self {
         let counters = Counters::default();
-        let features = Features::open(&config, &"node1".into(), &counters)
+        let features = Features::open(config, &"node1".into(), &counters)
             .unwrap_or_else(|error| panic!("run as root: {error:?}"));
         let latest = Latest::default();
         let sync = Sync::new(Parts {

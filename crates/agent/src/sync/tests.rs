@@ -1,7 +1,8 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use podway_model::{Change, Namespace, Node, Object, ObjectRef, Update};
+use podway_model::{Change, Namespace, Object, ObjectRef, Update};
+use podway_testkit::builders;
 use podway_watch::client::Notice;
 use podway_watch::objects::Fault;
 
@@ -166,15 +167,8 @@ impl Bench {
     }
 
     fn node(&self, pod_prefixes: &[&str]) {
-        let object = Object::Node(Arc::new(Node {
-            name: "node1".into(),
-            revision: 1,
-            labels: [].into(),
-            annotations: [].into(),
-            addresses: Vec::new(),
-            pod_prefixes: pod_prefixes.iter().map(|p| p.parse().unwrap()).collect(),
-            ready: true,
-        }));
+        let node = builders::node("node1", &[], pod_prefixes);
+        let object = Object::Node(Arc::new(node));
         self.mailbox.notice(Notice::Change(Change::Upsert(object)));
     }
 
