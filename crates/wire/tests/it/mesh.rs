@@ -52,7 +52,7 @@ fn partition(world: &mut World) -> Vec<Vec<usize>> {
             }
         }
     }
-    world.log(format!("falls into {label:?}"));
+    world.log(&format!("falls into {label:?}"));
     (1..=count)
         .map(|group| (0..all).filter(|node| label[*node] == group).collect())
         .collect()
@@ -68,7 +68,7 @@ fn cut_some_links(world: &mut World) {
             }
         }
     }
-    world.log(format!("links cut: {:?}", world.cut));
+    world.log(&format!("links cut: {:?}", world.cut));
 }
 
 fn kill_some(world: &mut World) -> Vec<usize> {
@@ -140,7 +140,7 @@ fn a_thousand_partitions_have_one_owner_and_soon() {
             .iter()
             .filter(|a| world.owner(**a).is_some())
             .count();
-        world.log("everything is back".to_owned());
+        world.log("everything is back");
         world.cut.clear();
         for node in 0..nodes {
             world.nodes[node].reaches_api = true;
@@ -163,27 +163,45 @@ fn a_thousand_partitions_have_one_owner_and_soon() {
 /// how long an address has no owner, but there are never two.
 #[test]
 fn chaos_has_never_two_owners() {
-    for seed in 10_000..10_150 {
-        let nodes = 2 + (seed % 5) as usize;
-        let mut world = settled(seed, nodes, 3);
-        world.loss_percent = world.random.range(0, 40);
-        world.delay = (100, world.random.range(1_000, 300_000));
-        for _ in 0..12 {
-            let node = world.random.range(0, nodes as u64 - 1) as usize;
-            match world.random.range(0, 5) {
-                0 => world.kill(node),
-                1 => {
-                    let duration = ms(world.random.range(50, 1_500));
-                    world.freeze(node, duration);
-                }
-                2 => cut_some_links(&mut world),
-                3 => world.cut.clear(),
-                4 => choose_who_reaches_the_api(&mut world),
-                _ if !world.is_alive(node) => world.start(node),
-                _ => {}
-            }
-            let pause = world.random.range(10, 600);
+    for seed in 10_000..10_200 {
+        let nodes = 2 + (seed % 4) as usize;
+        let mut world = settled(seed, nodes, 2);
+        world.loss_percent = world.random.range(0, 15);
+        world.delay = (100, world.random.range(1_000, 60_000));
+        for _ in 0..25 {
+            disturb(&mut world);
+            let pause = world.random.range(1, 500);
             world.run_for(ms(pause));
+        }
+    }
+}
+
+fn disturb(world: &mut World) {
+    let last = world.nodes.len() as u64 - 1;
+    let node = world.random.range(0, last) as usize;
+    match world.random.range(0, 9) {
+        0..3 => {
+            world.cut.clear();
+            partition(world);
+        }
+        3 => cut_some_links(world),
+        4 => choose_who_reaches_the_api(world),
+        5 => {
+            let duration = ms(world.random.range(50, 1_500));
+            world.freeze(node, duration);
+        }
+        6..8 => {
+            world.kill(node);
+            world.start(node);
+        }
+        8 => world.kill(node),
+        _ => {
+            world.cut.clear();
+            for node in 0..world.nodes.len() {
+                if !world.is_alive(node) {
+                    world.start(node);
+                }
+            }
         }
     }
 }

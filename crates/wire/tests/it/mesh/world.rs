@@ -152,14 +152,14 @@ impl World {
     }
 
     pub(crate) fn kill(&mut self, node: usize) {
-        self.log(format!("{} dies", self.nodes[node].name));
+        self.log(&format!("{} dies", self.nodes[node].name));
         self.nodes[node].member = None;
         self.nodes[node].held.clear();
         self.judge();
     }
 
     pub(crate) fn freeze(&mut self, node: usize, duration: Duration) {
-        self.log(format!(
+        self.log(&format!(
             "{} freezes for {duration:?}",
             self.nodes[node].name
         ));
@@ -317,7 +317,7 @@ impl World {
             let owner = owners.first().copied();
             if owner.map(|(node, _)| node) != self.owner(address) {
                 let name = owner.map(|(node, _)| self.nodes[node].name.clone());
-                self.log(format!("{address} is held by {name:?}"));
+                self.log(&format!("{address} is held by {name:?}"));
             }
             match owner {
                 Some((node, until)) => {
@@ -344,7 +344,7 @@ impl World {
         }
     }
 
-    pub(crate) fn log(&mut self, line: String) {
+    pub(crate) fn log(&mut self, line: &str) {
         let at = self
             .now
             .since(Moment::after_origin(Duration::from_secs(1_000)));
