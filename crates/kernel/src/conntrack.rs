@@ -4,9 +4,13 @@
 //! that its first packet was given. When its endpoint is gone, only deleting
 //! the flow lets the next packet choose another.
 
+mod mark;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::errno::Errno;
+
+pub use mark::{BackgroundMarker, FakeMarker, FlowMarker};
 
 use crate::netlink::{self, Attribute, Attributes, Bus, Socket, attributes};
 
@@ -58,6 +62,9 @@ pub enum Error {
         #[source]
         source: netlink::Error,
     },
+    /// No thread to work in.
+    #[error("conntrack: starting a thread failed")]
+    Thread(#[source] std::io::Error),
 }
 
 /// Reads and ends flows.
@@ -193,15 +200,16 @@ fn read_tuple(attribute: &Attribute<'_>) -> Option<Tuple> {
             *transport.find(kind)?.value.first_chunk()?,
         ))
     };
-    let address = |v4: u16, v6: u16| -> Option<IpAddr> {
-        if let Some(found) = addresses.find(v4) {
-            return Some(Ipv4Addr::from(*found.value.first_chunk::<4>()?).into());
-        }
-        Some(Ipv6Addr::from(*addresses.find(v6)?.value.first_chunk::<16>()?).into())
-    };
     Some(Tuple {
         protocol: *transport.find(1)?.value.first()?,
-        source: SocketAddr::new(address(1, 3)?, port(2)?),
-        destination: SocketAddr::new(address(2, 4)?, port(3)?),
+        source: SocketAddr::new(read_address(&addresses, 1, 3)?, port(2)?),
+        destination: SocketAddr::new(read_address(&addresses, 2, 4)?, port(3)?),
     })
+}
+
+fn read_address(addresses: &Attribute<'_>, v4: u16, v6: u16) -> Option<IpAddr> {
+    if let Some(found) = addresses.find(v4) {
+        return Some(Ipv4Addr::from(*found.value.first_chunk::<4>()?).into());
+    }
+    Some(Ipv6Addr::from(*addresses.find(v6)?.value.first_chunk::<16>()?).into())
 }

@@ -26,6 +26,14 @@ impl Protocol {
         }
     }
 
+    /// The protocol of a number in the IP header.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|protocol| protocol.number() == number)
+    }
+
     /// Reads a name in any case: `TCP`, `udp`.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {

@@ -97,6 +97,8 @@ impl Value {
     pub const STATE_ESTABLISHED: Self = Self::ConnectionState(2);
     /// `ct state established,related`.
     pub const STATE_ESTABLISHED_RELATED: Self = Self::ConnectionState(6);
+    /// `ct state related`.
+    pub const STATE_RELATED: Self = Self::ConnectionState(4);
     /// `ct state new`.
     pub const STATE_NEW: Self = Self::ConnectionState(8);
     /// `ct status dnat`.

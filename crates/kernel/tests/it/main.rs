@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says why by panicking"
 )]
 
+mod conntrack;
 mod ipset;
 mod iptables;
 mod ipvs;
