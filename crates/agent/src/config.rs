@@ -4,6 +4,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use podway_dataplane::policy::{self, PolicyOptions};
 use podway_watch::yaml::{self, Mistakes};
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +141,19 @@ pub struct Policies {
     pub enabled: bool,
     /// The backend: `nftables`.
     pub backend: String,
+    /// What becomes of established connections that a change denies: `cut`, or
+    /// `leave` for as long as they last.
+    pub established: Established,
+}
+
+/// What becomes of established connections that a change denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Established {
+    /// Nothing of them passes any more.
+    Cut,
+    /// They stay for as long as they last.
+    Leave,
 }
 
 /// Section `observability`.
@@ -222,6 +236,7 @@ impl Default for Policies {
         Self {
             enabled: true,
             backend: "nftables".to_owned(),
+            established: Established::Cut,
         }
     }
 }
@@ -229,6 +244,18 @@ impl Default for Policies {
 impl Default for Observability {
     fn default() -> Self {
         Self { enabled: true }
+    }
+}
+
+impl Policies {
+    /// The options of the backend.
+    pub(crate) fn options(&self) -> PolicyOptions {
+        PolicyOptions {
+            established: match self.established {
+                Established::Cut => policy::Established::Cut,
+                Established::Leave => policy::Established::Leave,
+            },
+        }
     }
 }
 

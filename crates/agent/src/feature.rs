@@ -47,6 +47,12 @@ pub(crate) trait Feature: Send {
     /// Makes the kernel agree with the plan.
     fn write(&mut self, scope: Scope) -> Result<(), WriteError>;
 
+    /// Does what a write left to be done in its own time, and says when to call
+    /// again; called after each write, and then when it says.
+    fn follow_up(&mut self, _now: Instant) -> Result<Option<Instant>, WriteError> {
+        Ok(None)
+    }
+
     /// Says what it has in force.
     fn describe(&self, report: &mut Report);
 }
@@ -76,6 +82,7 @@ pub(crate) struct Tracked {
     /// Writes that failed, one after the other.
     failures: u32,
     retry_at: Option<Instant>,
+    follow_up_at: Option<Instant>,
     problem: Option<String>,
 }
 
@@ -92,6 +99,7 @@ impl Tracked {
             is_unsure: true,
             failures: 0,
             retry_at: None,
+            follow_up_at: None,
             problem: None,
         }
     }
@@ -109,8 +117,10 @@ impl Tracked {
         self.problem.as_deref()
     }
 
-    pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+    /// When there is something to do though nothing has happened.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        // Nothing is followed up before a failed write is mended.
+        self.retry_at.or(self.follow_up_at)
     }
 
     pub(crate) fn describe(&self, report: &mut Report) {
@@ -133,7 +143,18 @@ impl Tracked {
         let has_reason = self.is_planned || self.is_unsure;
         if has_reason && self.retry_at.is_none_or(|at| at <= now) {
             self.write_now(now);
+        } else if !self.is_unsure
+            && self.follow_up_at.is_some_and(|at| at <= now)
+            && let Err(error) = self.follow_up(now)
+        {
+            self.note(Err(error), now);
         }
+    }
+
+    fn follow_up(&mut self, now: Instant) -> Result<(), WriteError> {
+        self.follow_up_at = None;
+        self.follow_up_at = self.feature.follow_up(now)?;
+        Ok(())
     }
 
     /// Writes what was planned, pause or not. A failed write of a change is
@@ -153,6 +174,7 @@ impl Tracked {
         if self.is_unsure {
             outcome = self.feature.write(Scope::Everything);
         }
+        let outcome = outcome.and_then(|()| self.follow_up(now));
         self.note(outcome, now);
     }
 
@@ -191,3 +213,6 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

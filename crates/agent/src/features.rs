@@ -42,8 +42,9 @@ impl Features {
                 "policies",
                 dataplane::policy::backend(&config.policies.backend),
             )?;
-            let policies =
-                Policies::open(spec, node.clone(), counters.clone()).map_err(failed("policies"))?;
+            let options = config.policies.options();
+            let policies = Policies::open(spec, options, node.clone(), counters.clone())
+                .map_err(failed("policies"))?;
             features.ports.extend(policies.netlink_port());
             features.all.push(Box::new(policies));
         }

@@ -88,7 +88,7 @@ impl<O: Outbox> Sync<O> {
     /// Takes batches until the agent ends. The kernel keeps what is written.
     pub(crate) fn run(&mut self, mailbox: &Mailbox) {
         loop {
-            let deadline = self.features.iter().filter_map(Tracked::retry_at).min();
+            let deadline = self.features.iter().filter_map(Tracked::due).min();
             let batch = mailbox.take(deadline);
             if batch.is_ending {
                 return;

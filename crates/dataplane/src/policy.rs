@@ -5,7 +5,9 @@
 
 pub mod nftables;
 
-use podway_kernel::nft;
+use std::time::Instant;
+
+use podway_kernel::{conntrack, nft};
 use podway_plan::policy::{PolicyChange, PolicyTable};
 
 /// One way to enforce policies.
@@ -30,6 +32,14 @@ pub trait PolicyBackend: Send {
         change: Option<&PolicyChange>,
     ) -> Result<SyncReport, Error>;
 
+    /// Does what a sync left to be done in its own time, and says when to call
+    /// again: at once after each sync, and then as it says. A failure leaves more
+    /// to the kernel than it need do, and nothing open.
+    ///
+    /// # Errors
+    /// [`Error`]; as for [`PolicyBackend::sync`].
+    fn follow_up(&mut self, now: Instant) -> Result<Option<Instant>, Error>;
+
     /// Removes everything of this backend from the node, and nothing else. Every
     /// pod is open then.
     ///
@@ -40,6 +50,27 @@ pub trait PolicyBackend: Send {
     /// The netlink port that the kernel's notifications name as the origin of
     /// this backend's own changes, where it has one.
     fn netlink_port(&self) -> Option<u32>;
+}
+
+/// The bit of the connection mark that says: judge this connection again, a
+/// policy has changed since it was allowed.
+pub const SUSPECT_CONNECTION_MARK: u32 = 0x2000;
+
+/// What can be chosen about enforcement.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PolicyOptions {
+    /// What becomes of connections that a change denies.
+    pub established: Established,
+}
+
+/// What becomes of connections that were allowed and that a change denies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Established {
+    /// Nothing of them passes any more.
+    #[default]
+    Cut,
+    /// They stay for as long as they last.
+    Leave,
 }
 
 /// What a sync did.
@@ -59,7 +90,7 @@ pub struct BackendSpec {
     /// What it is, in half a sentence.
     pub summary: &'static str,
     /// Opens it in the calling thread's network namespace.
-    pub open: fn() -> Result<Box<dyn PolicyBackend>, Error>,
+    pub open: fn(PolicyOptions) -> Result<Box<dyn PolicyBackend>, Error>,
 }
 
 /// Every way to enforce policies that there is.
@@ -77,4 +108,7 @@ pub enum Error {
     /// nf_tables could not be read or written.
     #[error("cannot program policies: what was in force stays in force")]
     Nft(#[from] nft::Error),
+    /// The connection table could not be opened.
+    #[error("cannot judge established connections again")]
+    Conntrack(#[from] conntrack::Error),
 }

@@ -114,6 +114,10 @@ fn values_are_checked() {
             "a:3:27: pods.policyWaitSeconds: 0 is out of range",
         ),
         ("services: {mode: nftable}\n", "(probably nftables)"),
+        (
+            "policies: {established: kut}\n",
+            "\"kut\" is not one of cut, leave",
+        ),
         ("---\nkind: x\n", "expected one document, found 2"),
     ] {
         let mistakes = Configuration::parse("a", &format!("{HEADER}{body}")).unwrap_err();

@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use podway_cni::agent_protocol::Attachment;
-use podway_dataplane::policy::{BackendSpec, Error, PolicyBackend};
+use podway_dataplane::policy::{BackendSpec, Error, PolicyBackend, PolicyOptions};
 use podway_model::{ClusterState, Update};
 use podway_plan::policy::{PolicyChange, PolicyPlanner};
 
@@ -26,6 +27,7 @@ impl Policies {
     /// Opens the backend in the calling thread's network namespace.
     pub(crate) fn open(
         spec: &BackendSpec,
+        options: PolicyOptions,
         node: Arc<str>,
         counters: Counters,
     ) -> Result<Self, Error> {
@@ -33,7 +35,7 @@ impl Policies {
             planner: PolicyPlanner::new(Some(node.clone())),
             node,
             name: spec.name,
-            backend: (spec.open)()?,
+            backend: (spec.open)(options)?,
             change: PolicyChange::default(),
             counters,
         })
@@ -84,6 +86,10 @@ impl Feature for Policies {
         self.counters
             .transaction(report.writes > 0, report.elements);
         Ok(())
+    }
+
+    fn follow_up(&mut self, now: Instant) -> Result<Option<Instant>, WriteError> {
+        Ok(self.backend.follow_up(now)?)
     }
 
     fn describe(&self, report: &mut Report) {

@@ -301,7 +301,7 @@ fn pauses_grow_while_the_failure_lasts() {
     bench.upsert("a", 1);
     bench.turn();
     for pause in [100, 200, 400, 800] {
-        let retry_at = bench.sync.features[0].retry_at().unwrap();
+        let retry_at = bench.sync.features[0].due().unwrap();
         assert_eq!(retry_at - bench.now, Duration::from_millis(pause));
         bench.now = retry_at;
         let asked = bench.turn();

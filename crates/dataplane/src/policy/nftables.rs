@@ -3,15 +3,25 @@
 
 mod groups;
 mod layout;
+mod lists;
+mod narrowing;
+mod numbers;
 mod ports;
 mod ranges;
+mod reexamination;
 mod rendering;
 mod state;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use podway_kernel::conntrack::{BackgroundMarker, FlowMarker};
 use podway_kernel::nft::{Nft, Nftables, Operation, Ruleset, Transaction, reconcile};
 use podway_plan::policy::{PolicyChange, PolicyTable};
 
-use super::{BackendSpec, Error, PolicyBackend, SyncReport};
+use super::{BackendSpec, Error, Established, PolicyBackend, PolicyOptions, SyncReport};
+use reexamination::Reexamination;
 use state::State;
 
 pub use layout::TABLE;
@@ -19,40 +29,45 @@ pub use layout::TABLE;
 /// The backend.
 pub const SPEC: BackendSpec = BackendSpec {
     name: "nftables",
-    summary: "verdict maps by pod address, peer group and prefix",
-    open: || {
+    summary: "maps by pod address, peer group and prefix",
+    open: |options| {
         let nft = Nft::open()?;
         let port = nft.port();
         Ok(Box::new(NftPolicies {
             port: Some(port),
-            ..NftPolicies::new(nft)
+            ..NftPolicies::new(nft, BackgroundMarker::open()?, options)
         }))
     },
 };
 
 /// Enforces policies through nf_tables.
 #[derive(Debug)]
-pub struct NftPolicies<K> {
+pub struct NftPolicies<K, M> {
     nft: K,
     port: Option<u32>,
+    options: PolicyOptions,
     /// What was written last; `None` where that is not known for sure.
     state: Option<State>,
+    reexamination: Reexamination<M>,
 }
 
 /// The table as the kernel should hold it, on a node that held nothing before.
 #[must_use]
-pub fn render(table: &PolicyTable) -> Ruleset {
-    State::of(table, None).ruleset(table)
+pub fn render(table: &PolicyTable, options: PolicyOptions) -> Ruleset {
+    State::of(table, None).ruleset(table, &options)
 }
 
-impl<K: Nftables> NftPolicies<K> {
-    /// A backend that writes through `nft`. It knows nothing of what the kernel
-    /// holds: its first sync compares in full.
-    pub const fn new(nft: K) -> Self {
+impl<K: Nftables, M: FlowMarker> NftPolicies<K, M> {
+    /// A backend that writes through `nft` and marks connections through
+    /// `marker`. It knows nothing of what the kernel holds: its first sync
+    /// compares in full.
+    pub const fn new(nft: K, marker: M, options: PolicyOptions) -> Self {
         Self {
             nft,
             port: None,
+            options,
             state: None,
+            reexamination: Reexamination::new(marker),
         }
     }
 
@@ -72,30 +87,63 @@ impl<K: Nftables> NftPolicies<K> {
         table: &PolicyTable,
         change: Option<&PolicyChange>,
     ) -> Result<(Transaction, State), Error> {
-        if let (Some(mut state), Some(change)) = (self.state.take(), change) {
-            let transaction = state.follow(table, change);
-            return Ok((transaction, state));
+        let (mut transaction, mut state, narrowed) = match (self.state.take(), change) {
+            (Some(mut state), Some(change)) => {
+                let (transaction, narrowed) = state.follow(table, change);
+                (transaction, state, narrowed)
+            }
+            _ => self.compare(table)?,
+        };
+        if self.options.established == Established::Cut {
+            state.suspect(&narrowed, &mut transaction);
+            self.reexamination.add(&narrowed);
         }
-        let held = self.nft.dump(TABLE)?;
-        let state = State::of(table, held.as_ref());
-        let transaction = reconcile(&state.ruleset(table), held.as_ref());
         Ok((transaction, state))
+    }
+
+    fn compare(
+        &mut self,
+        table: &PolicyTable,
+    ) -> Result<(Transaction, State, BTreeSet<IpAddr>), Error> {
+        let held = self.nft.dump(TABLE)?;
+        let mut state = State::of(table, held.as_ref());
+        match self.options.established {
+            // Nobody else finishes what an agent before us began.
+            Established::Cut => self.reexamination.add(state.suspects()),
+            Established::Leave => state.forget_suspects(),
+        }
+        let transaction = reconcile(&state.ruleset(table, &self.options), held.as_ref());
+        let narrowed = narrowing::of_transaction(&transaction);
+        Ok((transaction, state, narrowed))
+    }
+
+    fn write(&mut self, transaction: &Transaction, state: State) -> Result<SyncReport, Error> {
+        let written = self.nft.apply(transaction)?;
+        self.state = Some(state);
+        Ok(SyncReport {
+            writes: written.messages,
+            elements: written.elements,
+        })
     }
 }
 
-impl<K: Nftables + Send> PolicyBackend for NftPolicies<K> {
+impl<K: Nftables + Send, M: FlowMarker> PolicyBackend for NftPolicies<K, M> {
     fn sync(
         &mut self,
         table: &PolicyTable,
         change: Option<&PolicyChange>,
     ) -> Result<SyncReport, Error> {
         let (transaction, state) = self.plan(table, change)?;
-        let written = self.nft.apply(&transaction)?;
-        self.state = Some(state);
-        Ok(SyncReport {
-            writes: written.messages,
-            elements: written.elements,
-        })
+        self.write(&transaction, state)
+    }
+
+    fn follow_up(&mut self, now: Instant) -> Result<Option<Instant>, Error> {
+        let cleared = self.reexamination.step(now);
+        if let Some(mut state) = self.state.take() {
+            let transaction = state.clear(&cleared);
+            self.write(&transaction, state)?;
+        }
+        Ok(self.reexamination.due(now))
     }
 
     fn cleanup(&mut self) -> Result<(), Error> {

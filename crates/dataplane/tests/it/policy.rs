@@ -1,6 +1,8 @@
 //! Policies in nf_tables: what is written, and what it does to packets.
 
 mod connections;
+mod enforced;
+mod established;
 mod golden;
 mod node;
 mod packets;
@@ -11,7 +13,11 @@ mod writes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use podway_dataplane::policy::nftables::NftPolicies;
+use podway_dataplane::policy::{Established, PolicyOptions};
+use podway_kernel::conntrack::FakeMarker;
 use podway_kernel::netns::NetNs;
+use podway_kernel::nft::Nftables;
 use podway_plan::policy::{Changed, PolicyChange, PolicyPlanner, PolicyTable};
 use podway_testkit::policy_scenario::{PolicyCase, parse};
 
@@ -55,4 +61,18 @@ fn change(before: &PolicyTable, after: &PolicyTable) -> PolicyChange {
 /// Without root: a test that could not run must not be green.
 fn namespace() -> NetNs {
     NetNs::anonymous().expect("tests with packets need root (CAP_SYS_ADMIN, CAP_NET_ADMIN)")
+}
+
+/// A backend that has nobody to mark connections for it: who is suspect stays so.
+fn backend<K: Nftables>(nft: K) -> NftPolicies<K, FakeMarker> {
+    NftPolicies::new(nft, FakeMarker::default(), PolicyOptions::default())
+}
+
+/// A backend that leaves connections alone: it writes what policies say and no
+/// more.
+fn plain_backend<K: Nftables>(nft: K) -> NftPolicies<K, FakeMarker> {
+    let options = PolicyOptions {
+        established: Established::Leave,
+    };
+    NftPolicies::new(nft, FakeMarker::default(), options)
 }

@@ -4,22 +4,17 @@ use std::sync::Arc;
 
 use podway_plan::policy::{PeerGroup, PeerSelector};
 
-/// The number of a peer group on this node: 1 and up. 0 is no group.
+use super::numbers::Numbers;
+
+/// The number of a peer group on this node: 1 and up.
 pub(super) type GroupId = u32;
 
-/// No higher number is taken over from the kernel: somebody else may have
-/// written it, and numbers go on from the highest.
-const HIGHEST_ADOPTED: GroupId = 1 << 24;
-
-/// The groups that peer addresses are in, with a number each. Numbers of groups
-/// that are gone are used again, the lowest first.
+/// The groups that peer addresses are in, with a number each.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Groups {
     groups: BTreeMap<Arc<PeerGroup>, Group>,
     by_selector: BTreeMap<Arc<PeerSelector>, BTreeSet<GroupId>>,
-    taken: BTreeSet<GroupId>,
-    /// Numbers that groups gave back.
-    free: BTreeSet<GroupId>,
+    numbers: Numbers,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -38,10 +33,12 @@ impl Groups {
         let mut groups = Self::default();
         let mut without = Vec::new();
         for (address, group) in peers {
+            let known = groups.groups.contains_key(group);
             match held.get(address) {
-                Some(id) if groups.can_adopt(*id) || groups.groups.contains_key(group) => {
-                    groups.join_as(group, Some(*id));
+                Some(_) if known => {
+                    groups.join(group);
                 }
+                Some(id) if groups.numbers.adopt(*id) => groups.add(group, *id),
                 _ => without.push(group),
             }
         }
@@ -53,24 +50,22 @@ impl Groups {
 
     /// One more address is in a group. The group's number, and whether it is new.
     pub(super) fn join(&mut self, group: &Arc<PeerGroup>) -> (GroupId, bool) {
-        self.join_as(group, None)
-    }
-
-    fn join_as(&mut self, group: &Arc<PeerGroup>, id: Option<GroupId>) -> (GroupId, bool) {
         if let Some(known) = self.groups.get_mut(group) {
             known.addresses += 1;
             return (known.id, false);
         }
-        let id = id.unwrap_or_else(|| self.lowest_free());
-        self.free.remove(&id);
-        self.taken.insert(id);
+        let id = self.numbers.take();
+        self.add(group, id);
+        (id, true)
+    }
+
+    fn add(&mut self, group: &Arc<PeerGroup>, id: GroupId) {
         for selector in &group.selectors {
             let ids = self.by_selector.entry(selector.clone()).or_default();
             ids.insert(id);
         }
         let entry = Group { id, addresses: 1 };
         self.groups.insert(group.clone(), entry);
-        (id, true)
     }
 
     /// One address fewer is in a group. The group's number, and whether it is
@@ -83,8 +78,7 @@ impl Groups {
             return Some((id, false));
         }
         self.groups.remove(group);
-        self.taken.remove(&id);
-        self.free.insert(id);
+        self.numbers.give_back(id);
         for selector in &group.selectors {
             if let Some(ids) = self.by_selector.get_mut(selector) {
                 ids.remove(&id);
@@ -108,14 +102,5 @@ impl Groups {
             .into_iter()
             .flatten()
             .copied()
-    }
-
-    fn can_adopt(&self, id: GroupId) -> bool {
-        (1..=HIGHEST_ADOPTED).contains(&id) && !self.taken.contains(&id)
-    }
-
-    fn lowest_free(&self) -> GroupId {
-        let above = self.taken.last().map_or(1, |last| last + 1);
-        self.free.first().copied().unwrap_or(above)
     }
 }

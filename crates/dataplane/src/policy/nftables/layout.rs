@@ -1,34 +1,63 @@
-//! The part of the table that is the same whatever the policies: chains, their
-//! rules, and the maps that the rules ask.
+//! The part of the table that is the same whatever the policies: maps, and the
+//! chains that ask them ([`chains`]).
 //!
-//! A new connection of an isolated pod costs five lookups in each direction,
-//! however many policies and pods there are. Why it is so, and what else was
-//! tried: `docs/decisions/0003-policy-layout.md`.
+//! A new connection of an isolated pod costs a constant number of lookups in
+//! each direction, however many policies and pods there are. Why it is so, and
+//! what else was tried: `docs/decisions/0003-policy-layout.md`.
 
+mod chains;
+
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use podway_kernel::nft::{
-    Chain, ChainType, Field, Hook, PrioritySource, Rule, Set, Statement, Value,
-};
+use podway_kernel::nft::{Element, Field, Set, Type, Value};
 use podway_model::IpFamily;
 use podway_plan::policy::Direction;
 
+pub(super) use chains::chains;
+
 /// The table.
-pub const TABLE: &str = "podway-policies";
+pub const TABLE: &str = crate::names::POLICY_TABLE;
 
-/// Where a verdict leads that allows every port.
-pub(super) const ACCEPTED: &str = "accepted";
+/// The class that says: this connection is allowed.
+pub(super) const ALLOWED: u32 = 1;
+/// Classes from here on, up to the next, are lists of ports.
+const LISTS: u32 = 0x4000_0000;
+/// Classes from here on are groups of peers.
+const GROUPS: u32 = 0x8000_0000;
 
-const ICMP6: u8 = 58;
-/// Router solicitation to redirect: RFC 4861 section 4.
-const NEIGHBOUR_DISCOVERY: (u8, u8) = (133, 137);
+/// The class of a list of ports.
+pub(super) const fn list_class(number: u32) -> u32 {
+    LISTS | number
+}
 
-/// One of the maps.
+/// The list that a class is.
+pub(super) const fn list_of_class(class: u32) -> Option<u32> {
+    if class >= LISTS && class < GROUPS {
+        Some(class - LISTS)
+    } else {
+        None
+    }
+}
+
+/// The class of a group of peers.
+pub(super) const fn group_class(number: u32) -> u32 {
+    GROUPS | number
+}
+
+/// The group of peers that a class is.
+pub(super) const fn group_of_class(class: u32) -> Option<u32> {
+    class.checked_sub(GROUPS)
+}
+
+/// One of the sets and maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Map {
-    /// Peer address -> its group, as a packet priority.
+    /// Peer address -> the class of its group.
     Groups(IpFamily),
-    /// Isolated pod -> the chain that judges it.
+    /// List of ports, protocol, port -> the class of what it means.
+    Ports,
+    /// The isolated pods.
     Pods(Direction, IpFamily),
     /// Group of the peer, pod -> allowed ports.
     Peers(Direction, IpFamily),
@@ -36,10 +65,14 @@ pub(super) enum Map {
     Blocks(Direction, IpFamily),
     /// Pod -> ports that anybody is allowed.
     Anybody(Direction, IpFamily),
+    /// The isolated pods again: counts the packets that are denied to each.
+    Denied(Direction, IpFamily),
+    /// Addresses whose connections are judged again.
+    Suspects(IpFamily),
 }
 
 impl Map {
-    /// Every map.
+    /// Every one, in the order in which they are listed.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let of_direction = |direction, family| {
             [
@@ -47,163 +80,87 @@ impl Map {
                 Self::Peers(direction, family),
                 Self::Blocks(direction, family),
                 Self::Anybody(direction, family),
+                Self::Denied(direction, family),
             ]
         };
-        IpFamily::ALL.into_iter().flat_map(move |family| {
+        let of_family = move |family| {
             let directions = Direction::ALL
                 .into_iter()
                 .flat_map(move |direction| of_direction(direction, family));
-            std::iter::once(Self::Groups(family)).chain(directions)
-        })
+            [Self::Suspects(family), Self::Groups(family)]
+                .into_iter()
+                .chain(directions)
+        };
+        std::iter::once(Self::Ports).chain(IpFamily::ALL.into_iter().flat_map(of_family))
     }
 
     /// Its name: `ingress-peers4`.
     pub(super) fn name(self) -> String {
         let (what, direction, family) = match self {
+            Self::Ports => return "ports".to_owned(),
             Self::Groups(family) => return format!("groups{}", digit(family)),
+            Self::Suspects(family) => return format!("suspects{}", digit(family)),
             Self::Pods(direction, family) => ("pods", direction, family),
             Self::Peers(direction, family) => ("peers", direction, family),
             Self::Blocks(direction, family) => ("blocks", direction, family),
             Self::Anybody(direction, family) => ("anybody", direction, family),
+            Self::Denied(direction, family) => ("denied", direction, family),
         };
         format!("{direction}-{what}{}", digit(family))
     }
 
-    /// The map as the kernel is told to make it.
+    /// The set as the kernel is told to make it.
     pub(super) fn set(self) -> Arc<Set> {
         let name = self.name();
+        let class = vec![Field::Priority];
         Arc::new(match self {
-            Self::Groups(family) => {
-                Set::map(name, [source(family)].to_vec(), [Field::Priority].to_vec())
+            Self::Ports => Set::map(
+                name,
+                vec![Field::Priority, Field::L4Proto, Field::ThDport],
+                class,
+            )
+            .interval(),
+            Self::Groups(family) => Set::map(name, vec![address(family)], class),
+            Self::Suspects(family) => Set::keys(name, vec![address(family)]),
+            Self::Pods(_, family) => Set::keys(name, vec![address(family)]),
+            Self::Denied(_, family) => Set::keys(name, vec![address(family)]).counting(),
+            Self::Peers(_, family) => Set::map(name, vec![Field::Priority, address(family)], class),
+            Self::Blocks(_, family) => {
+                Set::map(name, vec![address(family), address(family)], class).interval()
             }
-            Self::Pods(direction, family) | Self::Anybody(direction, family) => {
-                Set::verdict_map(name, [pod(direction, family)].to_vec())
-            }
-            Self::Peers(direction, family) => {
-                Set::verdict_map(name, [Field::Priority, pod(direction, family)].to_vec())
-            }
-            Self::Blocks(direction, family) => {
-                let key = [pod(direction, family), peer(direction, family)];
-                Set::verdict_map(name, key.to_vec()).interval()
-            }
+            Self::Anybody(_, family) => Set::map(name, vec![address(family)], class),
         })
     }
-}
 
-/// The chain that judges an isolated pod.
-pub(super) fn judging(direction: Direction, family: IpFamily) -> String {
-    format!("{direction}-isolated{}", digit(family))
-}
-
-/// The chains that never change. The order is that of a packet's way.
-pub(super) fn chains() -> Vec<(Chain, Vec<Rule>)> {
-    let base = |name, hook, priority| Chain::base(name, ChainType::Filter, hook, priority);
-    let mut chains = vec![
-        (
-            base("egress-forward", Hook::Forward, 0),
-            entry(Direction::Egress, None),
-        ),
-        (
-            base("ingress-forward", Hook::Forward, 1),
-            entry(Direction::Ingress, None),
-        ),
-        (
-            base("egress-input", Hook::Input, 0),
-            entry(Direction::Egress, Some(neighbour_discovery())),
-        ),
-    ];
-    for direction in Direction::ALL {
-        for family in IpFamily::ALL {
-            let chain = Chain::regular(judging(direction, family));
-            chains.push((chain, judge(direction, family)));
+    /// The address of the pod or peer that an element is about.
+    pub(super) fn address_of(self, element: &Element) -> Option<IpAddr> {
+        // The class comes first, in 4 bytes.
+        let (family, at) = match self {
+            Self::Ports => return None,
+            Self::Peers(_, family) => (family, 4),
+            Self::Groups(family)
+            | Self::Suspects(family)
+            | Self::Pods(_, family)
+            | Self::Blocks(_, family)
+            | Self::Anybody(_, family)
+            | Self::Denied(_, family) => (family, 0),
+        };
+        let kind = match family {
+            IpFamily::V4 => Type::Ipv4,
+            IpFamily::V6 => Type::Ipv6,
+        };
+        match Value::decode(kind, element.key.get(at..)?)? {
+            Value::Ip(address) => Some(address),
+            _ => None,
         }
     }
-    let accepted = vec![Rule::new().priority(0).accept()];
-    chains.push((Chain::regular(ACCEPTED), accepted));
-    chains
 }
 
-/// Only a connection's first packet is judged; its replies, and ICMP errors
-/// about it, pass with it.
-fn entry(direction: Direction, first: Option<Rule>) -> Vec<Rule> {
-    let established = Rule::new()
-        .is(Field::CtState, Value::STATE_ESTABLISHED_RELATED)
-        .accept();
-    let mut rules = vec![established];
-    rules.extend(first);
-    for family in IpFamily::ALL {
-        let map = Map::Pods(direction, family).name();
-        rules.push(Rule::new().vmap([pod(direction, family)], &map));
-    }
-    rules
-}
-
-/// A pod must find the node's link address whatever it may reach.
-fn neighbour_discovery() -> Rule {
-    let (first, last) = NEIGHBOUR_DISCOVERY;
-    Rule::new()
-        .is(Field::L4Proto, Value::Protocol(ICMP6))
-        .between(
-            Field::Icmp6Type,
-            Value::Icmp6Type(first),
-            Value::Icmp6Type(last),
-        )
-        .accept()
-}
-
-/// The packet's priority carries the peer's group from one map to the next: it
-/// is the only register that nft's text has for it. It begins at 0, no group,
-/// because a pod may set the priority of what it sends; who accepts sets it back.
-fn judge(direction: Direction, family: IpFamily) -> Vec<Rule> {
-    let (pod, peer) = (pod(direction, family), peer(direction, family));
-    let group = Statement::Priority(PrioritySource::Map {
-        key: vec![peer],
-        map: Map::Groups(family).name().into(),
-    });
-    let load_group = Rule {
-        statements: vec![group],
-        comment: None,
-    };
-    vec![
-        Rule::new().priority(0),
-        load_group,
-        Rule::new().vmap(
-            [Field::Priority, pod],
-            &Map::Peers(direction, family).name(),
-        ),
-        Rule::new().vmap([pod, peer], &Map::Blocks(direction, family).name()),
-        Rule::new().vmap([pod], &Map::Anybody(direction, family).name()),
-        Rule::new().counter().drop(),
-    ]
-}
-
-/// The field of the side that policies isolate.
-const fn pod(direction: Direction, family: IpFamily) -> Field {
-    match direction {
-        Direction::Ingress => destination(family),
-        Direction::Egress => source(family),
-    }
-}
-
-/// The field of the other side.
-const fn peer(direction: Direction, family: IpFamily) -> Field {
-    match direction {
-        Direction::Ingress => source(family),
-        Direction::Egress => destination(family),
-    }
-}
-
-const fn source(family: IpFamily) -> Field {
+/// A field of the family's addresses: as a set's key it stands for any.
+const fn address(family: IpFamily) -> Field {
     match family {
         IpFamily::V4 => Field::IpSaddr,
         IpFamily::V6 => Field::Ip6Saddr,
-    }
-}
-
-const fn destination(family: IpFamily) -> Field {
-    match family {
-        IpFamily::V4 => Field::IpDaddr,
-        IpFamily::V6 => Field::Ip6Daddr,
     }
 }
 

@@ -1,17 +1,8 @@
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
-use podway_kernel::nft::{Chain, Field, Rule, Value, Verdict};
 use podway_plan::policy::PortRange;
-use sha2::{Digest as _, Sha256};
 
-use super::layout::ACCEPTED;
-
-/// The longest chain name that lists its ports; the kernel takes 255 bytes, a
-/// reader fewer.
-const READABLE: usize = 60;
-
-/// Allowed ports. Equal ports have equal values, and one chain.
+/// Allowed ports. Equal ports have equal values, and one list in the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Ports {
     /// None.
@@ -51,28 +42,19 @@ impl Ports {
         }
     }
 
-    /// Where a map's element leads that allows these ports; `None` is nowhere.
-    /// Ports that are not among them fall through to the next map.
-    pub(super) fn verdict(&self) -> Option<Verdict> {
-        match self {
-            Self::None => None,
-            Self::Some(ranges) => Some(Verdict::Jump(name(ranges).into())),
-            Self::All => Some(Verdict::Goto(ACCEPTED.into())),
+    /// Whether everything is allowed that the other allows.
+    pub(super) fn cover(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, _) | (_, Self::None) => true,
+            (Self::Some(ours), Self::Some(theirs)) => theirs.iter().all(|range| {
+                ours.iter().any(|own| {
+                    own.protocol == range.protocol
+                        && own.first <= range.first
+                        && range.last <= own.last
+                })
+            }),
+            (Self::None, Self::Some(_)) | (Self::Some(_) | Self::None, Self::All) => false,
         }
-    }
-
-    /// Whether these ports need a chain.
-    pub(super) const fn have_chain(&self) -> bool {
-        matches!(self, Self::Some(_))
-    }
-
-    /// The chain of these ports, where they need one.
-    pub(super) fn chain(&self) -> Option<(Chain, Vec<Rule>)> {
-        let Self::Some(ranges) = self else {
-            return None;
-        };
-        let rules = ranges.iter().map(rule).collect();
-        Some((Chain::regular(name(ranges)), rules))
     }
 }
 
@@ -93,47 +75,13 @@ fn join(ranges: BTreeSet<PortRange>) -> Vec<PortRange> {
     joined
 }
 
-fn rule(range: &PortRange) -> Rule {
-    let rule = Rule::new().is(Field::L4Proto, Value::Protocol(range.protocol.number()));
-    let rule = match (range.first, range.last) {
-        (0, u16::MAX) => rule,
-        (first, last) if first == last => rule.is(Field::ThDport, Value::Port(first)),
-        (first, last) => rule.between(Field::ThDport, Value::Port(first), Value::Port(last)),
-    };
-    rule.priority(0).accept()
-}
-
-/// `tcp-80.tcp-8000-8100.udp`: a name that says what the chain allows, so that
-/// it is the same after a restart. A long list is named by its digest: people
-/// of different tenants write the lists, so two must not be made to meet.
-fn name(ranges: &[PortRange]) -> String {
-    let words: Vec<String> = ranges
-        .iter()
-        .map(|range| match (range.first, range.last) {
-            (0, u16::MAX) => range.protocol.to_string(),
-            (first, last) if first == last => format!("{}-{first}", range.protocol),
-            (first, last) => format!("{}-{first}-{last}", range.protocol),
-        })
-        .collect();
-    let name = words.join(".");
-    if name.len() <= READABLE {
-        return name;
-    }
-    let digest = Sha256::digest(name.as_bytes());
-    let mut short = String::from("ports-");
-    for byte in &digest[..16] {
-        write!(short, "{byte:02x}").expect("a String takes every write");
-    }
-    short
-}
-
 #[cfg(test)]
 mod tests {
-    use podway_model::Protocol::{Sctp, Tcp, Udp};
+    use podway_model::Protocol::{self, Sctp, Tcp, Udp};
 
     use super::*;
 
-    const fn range(protocol: podway_model::Protocol, first: u16, last: u16) -> PortRange {
+    const fn range(protocol: Protocol, first: u16, last: u16) -> PortRange {
         PortRange {
             protocol,
             first,
@@ -141,50 +89,66 @@ mod tests {
         }
     }
 
+    fn ports(ranges: &[PortRange]) -> Ports {
+        let mut ports = Ports::default();
+        for range in ranges {
+            ports.allow(&[*range]);
+        }
+        ports
+    }
+
     #[test]
-    fn ports_are_joined_and_named() {
-        let cases: [(&[PortRange], &str); 6] = [
-            (&[range(Tcp, 80, 80)], "tcp-80"),
-            (&[range(Udp, 53, 53), range(Tcp, 53, 53)], "tcp-53.udp-53"),
-            (&[range(Tcp, 80, 90), range(Tcp, 85, 95)], "tcp-80-95"),
-            (&[range(Tcp, 81, 81), range(Tcp, 80, 80)], "tcp-80-81"),
-            (&[range(Tcp, 80, 80), range(Tcp, 82, 82)], "tcp-80.tcp-82"),
-            (&[range(Sctp, 9, 9), range(Sctp, 0, u16::MAX)], "sctp"),
+    fn ports_are_in_order_and_apart() {
+        let cases: [(&[PortRange], &[PortRange]); 6] = [
+            (&[range(Tcp, 80, 80)], &[range(Tcp, 80, 80)]),
+            (
+                &[range(Udp, 53, 53), range(Tcp, 53, 53)],
+                &[range(Tcp, 53, 53), range(Udp, 53, 53)],
+            ),
+            (
+                &[range(Tcp, 80, 90), range(Tcp, 85, 95)],
+                &[range(Tcp, 80, 95)],
+            ),
+            (
+                &[range(Tcp, 81, 81), range(Tcp, 80, 80)],
+                &[range(Tcp, 80, 81)],
+            ),
+            (
+                &[range(Tcp, 80, 80), range(Tcp, 82, 82)],
+                &[range(Tcp, 80, 80), range(Tcp, 82, 82)],
+            ),
+            (
+                &[range(Sctp, 9, 9), range(Sctp, 0, u16::MAX)],
+                &[range(Sctp, 0, u16::MAX)],
+            ),
         ];
-        for (ranges, expected) in cases {
-            let mut ports = Ports::default();
-            for range in ranges {
-                ports.allow(&[*range]);
-            }
-            let chain = ports.chain().map(|(chain, _)| chain.name.to_string());
-            assert_eq!(chain.as_deref(), Some(expected), "{ranges:?}");
+        for (given, expected) in cases {
+            assert_eq!(ports(given), Ports::Some(expected.to_vec()), "{given:?}");
         }
     }
 
     #[test]
-    fn everything_swallows_the_rest_and_needs_no_chain() {
-        let mut ports = Ports::default();
-        ports.allow(&[range(Tcp, 1, 2)]);
-        ports.allow(&[]);
-        ports.allow(&[range(Tcp, 5, 5)]);
-        assert_eq!(ports, Ports::All);
-        assert_eq!(ports.chain(), None);
-        assert_eq!(ports.verdict(), Some(Verdict::Goto(ACCEPTED.into())));
-        assert_eq!(Ports::default().verdict(), None);
+    fn everything_swallows_the_rest() {
+        let mut all = ports(&[range(Tcp, 1, 2)]);
+        all.allow(&[]);
+        all.allow(&[range(Tcp, 5, 5)]);
+        assert_eq!(all, Ports::All);
     }
 
     #[test]
-    fn a_long_list_has_a_short_name() {
-        let name = |last: u16| {
-            let mut ports = Ports::default();
-            for port in (1..last).step_by(2) {
-                ports.allow(&[range(Tcp, port, port)]);
+    fn more_covers_less_and_not_the_other_way() {
+        let order = [
+            Ports::None,
+            ports(&[range(Tcp, 80, 80)]),
+            ports(&[range(Tcp, 80, 81)]),
+            ports(&[range(Tcp, 79, 81), range(Udp, 80, 81)]),
+            Ports::All,
+        ];
+        for (less, a) in order.iter().enumerate() {
+            for (more, b) in order.iter().enumerate() {
+                assert_eq!(b.cover(a), less <= more, "{b:?} covers {a:?}");
             }
-            let (chain, rules) = ports.chain().expect("some ports");
-            (chain.name, rules.len())
-        };
-        let (long, rules) = name(2001);
-        assert_eq!((long.len(), rules), (38, 1000));
-        assert_ne!(long, name(2003).0);
+        }
+        assert!(!ports(&[range(Tcp, 80, 80)]).cover(&ports(&[range(Udp, 80, 80)])));
     }
 }

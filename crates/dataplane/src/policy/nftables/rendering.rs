@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use podway_kernel::nft::{Data, Element, Part, Value, Verdict};
+use podway_kernel::nft::{Data, Element, Part, Value};
 use podway_model::IpFamily;
-use podway_plan::policy::{Block, Direction, PeerGroup, Peers, PodRules, RuleSet};
+use podway_plan::policy::{Block, Direction, PeerGroup, PeerSelector, Peers, PodRules, RuleSet};
 
 use super::groups::{GroupId, Groups};
 use super::layout::{self, Map};
 use super::ports::Ports;
 use super::ranges::{self, Range};
 
-/// What one pod has in the maps: each element, and the ports that it leads to.
+/// What one pod has in the maps: the key of each element, and the ports that it
+/// leads to. Elements of sets lead to none.
 pub(super) type PodElements = BTreeMap<(Map, Element), Ports>;
 
 /// A rule set with peers as groups and ranges: what every pod that has it
@@ -115,6 +116,15 @@ pub(super) fn of_group(rules: &PodRules, group: &PeerGroup, id: GroupId) -> PodE
     pod
 }
 
+/// The selectors of everything that is judged for a pod.
+pub(super) fn selectors(rules: &PodRules) -> BTreeSet<Arc<PeerSelector>> {
+    judged(rules)
+        .flat_map(|(_, set)| &set.allows)
+        .flat_map(|allow| allow.peers.selectors())
+        .cloned()
+        .collect()
+}
+
 /// The directions that have to be judged. Who allows everybody everything need
 /// not be asked.
 fn judged(rules: &PodRules) -> impl Iterator<Item = (Direction, &Arc<RuleSet>)> {
@@ -131,9 +141,9 @@ fn judged(rules: &PodRules) -> impl Iterator<Item = (Direction, &Arc<RuleSet>)> 
 
 fn isolate(pod: &mut PodElements, direction: Direction, address: IpAddr, judgement: &Judgement) {
     let family = IpFamily::of(&address);
-    let chain = layout::judging(direction, family);
-    let judged = Element::new(&[address.into()]).to(Data::Verdict(Verdict::Goto(chain.into())));
-    pod.insert((Map::Pods(direction, family), judged), Ports::None);
+    let key = || Element::new(&[address.into()]);
+    pod.insert((Map::Pods(direction, family), key()), Ports::None);
+    pod.insert((Map::Denied(direction, family), key()), Ports::None);
     for (group, ports) in &judgement.groups {
         allow_group(pod, direction, address, *group, ports);
     }
@@ -142,13 +152,8 @@ fn isolate(pod: &mut PodElements, direction: Direction, address: IpAddr, judgeme
         let key = Element::interval(&[Part::Value(address.into()), range]);
         allow(pod, Map::Blocks(direction, family), key, ports);
     }
-    let key = Element::new(&[address.into()]);
-    allow(
-        pod,
-        Map::Anybody(direction, family),
-        key,
-        &judgement.anybody,
-    );
+    let map = Map::Anybody(direction, family);
+    allow(pod, map, key(), &judgement.anybody);
 }
 
 fn allow_group(
@@ -158,19 +163,27 @@ fn allow_group(
     group: GroupId,
     ports: &Ports,
 ) {
-    let key = Element::new(&[Value::Class(group), address.into()]);
+    let class = Value::Class(layout::group_class(group));
+    let key = Element::new(&[class, address.into()]);
     let map = Map::Peers(direction, IpFamily::of(&address));
     allow(pod, map, key, ports);
 }
 
 fn allow(pod: &mut PodElements, map: Map, key: Element, ports: &Ports) {
-    if let Some(verdict) = ports.verdict() {
-        pod.insert((map, key.to(Data::Verdict(verdict))), ports.clone());
+    if *ports != Ports::None {
+        pod.insert((map, key), ports.clone());
     }
 }
 
 /// The element that says which group an address is in.
 pub(super) fn member(address: IpAddr, group: GroupId) -> (Map, Element) {
-    let element = Element::new(&[address.into()]).to(Data::values(&[Value::Class(group)]));
+    let class = Value::Class(layout::group_class(group));
+    let element = Element::new(&[address.into()]).to(Data::values(&[class]));
     (Map::Groups(IpFamily::of(&address)), element)
+}
+
+/// The element that has an address's connections judged again.
+pub(super) fn suspect(address: IpAddr) -> (Map, Element) {
+    let element = Element::new(&[address.into()]);
+    (Map::Suspects(IpFamily::of(&address)), element)
 }

@@ -1,35 +1,48 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use podway_kernel::nft::{
-    Data, Element, Operation, Ruleset, Set, TableDump, Transaction, Type, Value,
-};
+use podway_kernel::nft::{Data, Element, Ruleset, Set, TableDump, Transaction, Type, Value};
 use podway_model::{IpFamily, ObjectName};
-use podway_plan::policy::{PeerGroup, PodRules, PolicyChange, PolicyTable};
+use podway_plan::policy::{PeerGroup, PeerSelector, PodRules, PolicyChange, PolicyTable};
 
 use super::groups::{GroupId, Groups};
 use super::layout::{self, Map, TABLE};
+use super::lists::Lists;
+use super::narrowing;
 use super::ports::Ports;
-use super::rendering::{Judgements, PodElements, member, of_group};
+use super::rendering::{Judgements, PodElements, member, of_group, selectors, suspect};
+use crate::policy::PolicyOptions;
 
 /// What the kernel holds, as far as it follows from policies.
 #[derive(Debug, Clone)]
 pub(super) struct State {
     sets: BTreeMap<Map, Arc<Set>>,
     groups: Groups,
-    pods: BTreeMap<ObjectName, PodElements>,
-    /// How many elements lead to each chain of ports.
-    chains: BTreeMap<Ports, usize>,
+    lists: Lists,
+    pods: BTreeMap<ObjectName, Held>,
+    /// The pods that have something of a selector.
+    users: BTreeMap<Arc<PeerSelector>, BTreeSet<ObjectName>>,
+    /// Addresses whose connections are judged again.
+    suspects: BTreeSet<IpAddr>,
 }
 
-/// Elements and chains to be written.
+/// What the maps hold of a pod.
+#[derive(Debug, Clone, Default)]
+struct Held {
+    elements: PodElements,
+    selectors: BTreeSet<Arc<PeerSelector>>,
+}
+
+/// What is to be written.
 #[derive(Debug, Default)]
 struct Edit {
     delete: BTreeMap<Map, Vec<Element>>,
     add: BTreeMap<Map, Vec<Element>>,
-    /// Chains that elements began or ceased to lead to, and how many did before.
-    chains: BTreeMap<Ports, usize>,
+    /// Ports that elements ceased to lead to.
+    released: BTreeSet<Ports>,
+    /// Addresses that may have lost something that they were allowed.
+    narrowed: BTreeSet<IpAddr>,
 }
 
 /// A group that came into being or went away.
@@ -40,75 +53,104 @@ struct Regrouped {
 }
 
 impl State {
-    /// What the kernel should hold for a table. Groups get the numbers that
-    /// their addresses have in the kernel already.
+    /// What the kernel should hold for a table. Groups and lists get the numbers
+    /// that they have in the kernel already, and who is suspect stays so.
     pub(super) fn of(table: &PolicyTable, held: Option<&TableDump>) -> Self {
-        let held = held.map(held_groups).unwrap_or_default();
-        let mut state = Self {
-            sets: Map::all().map(|map| (map, map.set())).collect(),
-            groups: Groups::adopt(&table.peers, &held),
-            pods: BTreeMap::new(),
-            chains: BTreeMap::new(),
-        };
-        let mut judgements = Judgements::new(&state.groups);
+        let groups = Groups::adopt(&table.peers, &held.map(held_groups).unwrap_or_default());
+        let mut judgements = Judgements::new(&groups);
+        let mut users: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        let mut pods = BTreeMap::new();
         for (name, rules) in &table.pods {
-            let pod = judgements.pod(rules);
-            for ports in pod.values().filter(|ports| ports.have_chain()) {
-                *state.chains.entry(ports.clone()).or_default() += 1;
+            let of_pod = Held {
+                elements: judgements.pod(rules),
+                selectors: selectors(rules),
+            };
+            for selector in &of_pod.selectors {
+                let names = users.entry(selector.clone()).or_default();
+                names.insert(name.clone());
             }
-            state.pods.insert(name.clone(), pod);
+            pods.insert(name.clone(), of_pod);
         }
-        state
+        let used = pods.values().flat_map(|of_pod| of_pod.elements.values());
+        Self {
+            sets: Map::all().map(|map| (map, map.set())).collect(),
+            lists: Lists::adopt(used, held),
+            suspects: held.map(held_suspects).unwrap_or_default(),
+            groups,
+            pods,
+            users,
+        }
     }
 
     /// The whole table as the kernel should hold it.
-    pub(super) fn ruleset(&self, table: &PolicyTable) -> Ruleset {
+    pub(super) fn ruleset(&self, table: &PolicyTable, options: &PolicyOptions) -> Ruleset {
         let mut elements: BTreeMap<Map, Vec<Element>> = BTreeMap::new();
-        let members = table.peers.iter().filter_map(|(address, group)| {
-            let id = self.groups.id(group)?;
-            Some(member(*address, id))
-        });
-        let of_pods = self.pods.values().flat_map(|pod| pod.keys().cloned());
-        for (map, element) in members.chain(of_pods) {
-            elements.entry(map).or_default().push(element);
+        let mut put = |(map, element)| elements.entry(map).or_default().push(element);
+        for (address, group) in &table.peers {
+            if let Some(id) = self.groups.id(group) {
+                put(member(*address, id));
+            }
+        }
+        for ((map, key), ports) in self.pods.values().flat_map(|of_pod| &of_pod.elements) {
+            put((*map, self.element(key, ports)));
+        }
+        for element in self.lists.elements() {
+            put((Map::Ports, element));
+        }
+        for address in &self.suspects {
+            put(suspect(*address));
         }
         let mut ruleset = Ruleset::new(TABLE);
         for (map, set) in &self.sets {
             let elements = elements.remove(map).unwrap_or_default();
             ruleset.sets.push((set.clone(), elements));
         }
-        ruleset.chains = layout::chains();
-        ruleset
-            .chains
-            .extend(self.chains.keys().filter_map(Ports::chain));
+        ruleset.chains = layout::chains(options);
         ruleset
     }
 
-    /// Follows a change, and returns what has to be written for it.
-    pub(super) fn follow(&mut self, table: &PolicyTable, change: &PolicyChange) -> Transaction {
+    fn element(&self, key: &Element, ports: &Ports) -> Element {
+        Element {
+            data: self.lists.data(ports),
+            ..key.clone()
+        }
+    }
+
+    /// Follows a change. What has to be written for it, and the addresses that
+    /// may have lost something that they were allowed.
+    pub(super) fn follow(
+        &mut self,
+        table: &PolicyTable,
+        change: &PolicyChange,
+    ) -> (Transaction, BTreeSet<IpAddr>) {
         let mut edit = Edit::default();
         let regrouped = self.regroup(change, &mut edit);
         let mut judgements = Judgements::new(&self.groups);
-        let changed: Vec<(&ObjectName, PodElements)> = change
+        let changed: Vec<(&ObjectName, Held)> = change
             .pods
             .keys()
             .map(|name| {
                 let rules = table.pods.get(name);
-                (
-                    name,
-                    rules.map(|rules| judgements.pod(rules)).unwrap_or_default(),
-                )
+                let after = rules.map(|rules| Held {
+                    elements: judgements.pod(rules),
+                    selectors: selectors(rules),
+                });
+                (name, after.unwrap_or_default())
             })
             .collect();
         for (name, after) in changed {
             self.replace(name, after, &mut edit);
         }
-        if !regrouped.is_empty() {
-            let others = table.pods.iter();
-            for (name, rules) in others.filter(|(name, _)| !change.pods.contains_key(*name)) {
-                self.follow_groups(name, rules, &regrouped, &mut edit);
+        for regrouped in &regrouped {
+            for name in self.users_of(&regrouped.group) {
+                let rules = table.pods.get(&name);
+                let unchanged = rules.filter(|_| !change.pods.contains_key(&name));
+                if let Some(rules) = unchanged {
+                    self.follow_group(&name, rules, regrouped, &mut edit);
+                }
             }
         }
+        edit.narrowed.extend(self.deselected(change));
         self.transaction(edit)
     }
 
@@ -125,9 +167,10 @@ impl State {
         }
         // Only now, so that no number has two meanings in one transaction.
         for (address, changed) in &change.peers {
-            if let Some(group) = &changed.before
-                && let Some((id, is_gone)) = self.groups.leave(group)
-            {
+            let Some(group) = &changed.before else {
+                continue;
+            };
+            if let Some((id, is_gone)) = self.groups.leave(group) {
                 edit.delete(member(*address, id));
                 regrouped.extend(is_gone.then(|| Regrouped::new(group, id, false)));
             }
@@ -135,102 +178,147 @@ impl State {
         regrouped
     }
 
+    /// The addresses that a selector in use means no longer. One that nobody uses
+    /// is no loss, and who ceased to use it has other rules.
+    fn deselected(&self, change: &PolicyChange) -> BTreeSet<IpAddr> {
+        let lost = |before: &PeerGroup, after: Option<&Arc<PeerGroup>>| {
+            before.selectors.iter().any(|selector| {
+                let is_meant = after.is_some_and(|after| after.selectors.contains(selector));
+                !is_meant && self.users.contains_key(selector)
+            })
+        };
+        let peers = change.peers.iter();
+        peers
+            .filter_map(|(address, changed)| {
+                let before = changed.before.as_ref()?;
+                lost(before, changed.after.as_ref()).then_some(*address)
+            })
+            .collect()
+    }
+
+    fn users_of(&self, group: &PeerGroup) -> BTreeSet<ObjectName> {
+        let users = group.selectors.iter().filter_map(|s| self.users.get(s));
+        users.flatten().cloned().collect()
+    }
+
     /// A pod's rules are other ones.
-    fn replace(&mut self, name: &ObjectName, after: PodElements, edit: &mut Edit) {
+    fn replace(&mut self, name: &ObjectName, after: Held, edit: &mut Edit) {
         let before = self.pods.remove(name).unwrap_or_default();
-        for (key, ports) in &before {
-            if !after.contains_key(key) {
+        for (key, ports) in &after.elements {
+            if before.elements.get(key) != Some(ports) {
+                self.add(key, ports, edit);
+            }
+        }
+        for (key, ports) in &before.elements {
+            if after.elements.get(key) != Some(ports) {
                 edit.delete(key.clone());
-                self.unlead(ports, edit);
+                edit.released.insert(ports.clone());
+                self.lists.release(ports);
             }
         }
-        for (key, ports) in &after {
-            if !before.contains_key(key) {
-                edit.add(key.clone());
-                self.lead(ports, edit);
+        edit.narrowed
+            .extend(narrowing::of_pod(&before.elements, &after.elements));
+        for selector in before.selectors.difference(&after.selectors) {
+            if let Some(names) = self.users.get_mut(selector) {
+                names.remove(name);
+                if names.is_empty() {
+                    self.users.remove(selector);
+                }
             }
         }
-        if !after.is_empty() {
+        for selector in after.selectors.difference(&before.selectors) {
+            let names = self.users.entry(selector.clone()).or_default();
+            names.insert(name.clone());
+        }
+        if !after.elements.is_empty() {
             self.pods.insert(name.clone(), after);
         }
     }
 
-    /// A pod's rules are the same, the groups that they mean are not.
-    fn follow_groups(
+    fn add(&mut self, (map, key): &(Map, Element), ports: &Ports, edit: &mut Edit) {
+        for element in self.lists.retain(ports) {
+            edit.add((Map::Ports, element));
+        }
+        edit.add((*map, self.element(key, ports)));
+    }
+
+    /// A pod's rules are the same, a group that they mean is new or gone.
+    fn follow_group(
         &mut self,
         name: &ObjectName,
         rules: &PodRules,
-        regrouped: &[Regrouped],
+        Regrouped { group, id, is_new }: &Regrouped,
         edit: &mut Edit,
     ) {
-        for Regrouped { group, id, is_new } in regrouped {
-            for (key, ports) in of_group(rules, group, *id) {
-                let pod = self.pods.entry(name.clone()).or_default();
-                if *is_new {
-                    edit.add(key.clone());
-                    pod.insert(key, ports.clone());
-                    self.lead(&ports, edit);
-                } else {
-                    pod.remove(&key);
-                    edit.delete(key);
-                    self.unlead(&ports, edit);
-                }
+        for (key, ports) in of_group(rules, group, *id) {
+            if *is_new {
+                self.add(&key, &ports, edit);
+                let of_pod = self.pods.entry(name.clone()).or_default();
+                of_pod.elements.insert(key, ports);
+            } else if let Some(of_pod) = self.pods.get_mut(name) {
+                of_pod.elements.remove(&key);
+                self.lists.release(&ports);
+                edit.delete(key);
+                edit.released.insert(ports);
             }
         }
     }
 
-    /// One more element leads to a chain of ports.
-    fn lead(&mut self, ports: &Ports, edit: &mut Edit) {
-        if ports.have_chain() {
-            let elements = self.chains.entry(ports.clone()).or_default();
-            edit.chains.entry(ports.clone()).or_insert(*elements);
-            *elements += 1;
+    /// Old elements out before new ones with the same key come in. What is
+    /// allowed and leads to a list that comes or goes does so in one step with it.
+    fn transaction(&mut self, mut edit: Edit) -> (Transaction, BTreeSet<IpAddr>) {
+        for ports in &edit.released {
+            for element in self.lists.forget_unused(ports) {
+                edit.delete.entry(Map::Ports).or_default().push(element);
+            }
         }
-    }
-
-    /// One element fewer leads to a chain of ports.
-    fn unlead(&mut self, ports: &Ports, edit: &mut Edit) {
-        if let Some(elements) = self.chains.get_mut(ports) {
-            edit.chains.entry(ports.clone()).or_insert(*elements);
-            *elements -= 1;
-        }
-    }
-
-    /// Chains before what leads to them; old elements out before new ones with
-    /// the same key come in; chains that nothing leads to any more at the end.
-    fn transaction(&mut self, edit: Edit) -> Transaction {
         let mut transaction = Transaction::new(TABLE);
-        let mut obsolete = Vec::new();
-        for (ports, before) in edit.chains {
-            let now = self.chains.get(&ports).copied().unwrap_or(0);
-            if now == 0 {
-                self.chains.remove(&ports);
-            }
-            let Some((chain, rules)) = ports.chain() else {
-                continue;
-            };
-            if before > 0 && now == 0 {
-                obsolete.push(chain.name);
-            } else if before == 0 && now > 0 {
-                let name = chain.name.clone();
-                transaction.push(Operation::AddChain(chain));
-                for rule in rules {
-                    let chain = name.clone();
-                    transaction.push(Operation::AddRule { chain, rule });
-                }
-            }
-        }
         for (map, elements) in edit.delete {
             transaction.delete(&self.sets[&map], elements);
         }
         for (map, elements) in edit.add {
             transaction.add(&self.sets[&map], elements);
         }
-        for chain in obsolete {
-            transaction.push(Operation::FlushChain(chain.clone()));
-            transaction.push(Operation::DeleteChain(chain));
+        (transaction, edit.narrowed)
+    }
+
+    /// Has the connections of these addresses judged again.
+    pub(super) fn suspect(&mut self, addresses: &BTreeSet<IpAddr>, transaction: &mut Transaction) {
+        let mut new: BTreeMap<Map, Vec<Element>> = BTreeMap::new();
+        for address in addresses.difference(&self.suspects) {
+            let (map, element) = suspect(*address);
+            new.entry(map).or_default().push(element);
+        }
+        for (map, elements) in new {
+            transaction.add(&self.sets[&map], elements);
+        }
+        self.suspects.extend(addresses);
+    }
+
+    /// What has to be written for these addresses to be suspect no longer.
+    pub(super) fn clear(&mut self, addresses: &BTreeSet<IpAddr>) -> Transaction {
+        let mut transaction = Transaction::new(TABLE);
+        let mut gone: BTreeMap<Map, Vec<Element>> = BTreeMap::new();
+        for address in addresses {
+            if self.suspects.remove(address) {
+                let (map, element) = suspect(*address);
+                gone.entry(map).or_default().push(element);
+            }
+        }
+        for (map, elements) in gone {
+            transaction.delete(&self.sets[&map], elements);
         }
         transaction
+    }
+
+    /// Nobody's connections are judged again.
+    pub(super) fn forget_suspects(&mut self) {
+        self.suspects.clear();
+    }
+
+    /// Whose connections are judged again.
+    pub(super) const fn suspects(&self) -> &BTreeSet<IpAddr> {
+        &self.suspects
     }
 }
 
@@ -257,18 +345,35 @@ impl Regrouped {
 /// The numbers that addresses have in the kernel.
 fn held_groups(held: &TableDump) -> BTreeMap<IpAddr, GroupId> {
     let mut groups = BTreeMap::new();
-    for (family, kind) in [(IpFamily::V4, Type::Ipv4), (IpFamily::V6, Type::Ipv6)] {
-        let map = held.sets.get(&Map::Groups(family).name());
-        for element in map.into_iter().flat_map(|map| &map.elements) {
-            let Some(Data::Values(data)) = &element.data else {
-                continue;
-            };
-            let address = Value::decode(kind, &element.key);
-            let group = Value::decode(Type::Class, data);
-            if let (Some(Value::Ip(address)), Some(Value::Class(group))) = (address, group) {
-                groups.insert(address, group);
-            }
+    for (map, element) in held_elements(held, Map::Groups) {
+        let Some(Data::Values(data)) = &element.data else {
+            continue;
+        };
+        if let (Some(address), Some(Value::Class(class))) =
+            (map.address_of(element), Value::decode(Type::Class, data))
+            && let Some(group) = layout::group_of_class(class)
+        {
+            groups.insert(address, group);
         }
     }
     groups
+}
+
+fn held_suspects(held: &TableDump) -> BTreeSet<IpAddr> {
+    held_elements(held, Map::Suspects)
+        .filter_map(|(map, element)| map.address_of(element))
+        .collect()
+}
+
+fn held_elements(
+    held: &TableDump,
+    map: fn(IpFamily) -> Map,
+) -> impl Iterator<Item = (Map, &Element)> {
+    IpFamily::ALL.into_iter().flat_map(move |family| {
+        let map = map(family);
+        let set = held.sets.get(&map.name());
+        set.into_iter()
+            .flat_map(|set| &set.elements)
+            .map(move |element| (map, element))
+    })
 }

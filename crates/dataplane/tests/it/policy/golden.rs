@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use podway_dataplane::policy::PolicyBackend as _;
-use podway_dataplane::policy::nftables::{NftPolicies, TABLE, render};
-use podway_kernel::nft::Nft;
+use podway_dataplane::policy::PolicyOptions;
+use podway_dataplane::policy::nftables::{TABLE, render};
+use podway_kernel::nft::{Nft, Nftables as _, reconcile};
 use podway_plan::policy::{PolicyPlanner, PolicyTable};
 use podway_testkit::policy_scenario::parse;
 
@@ -36,7 +36,7 @@ fn scenario() -> PolicyTable {
 #[test]
 fn a_node_as_text() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/policy/golden.nft");
-    let rendered = render(&scenario()).to_string();
+    let rendered = render(&scenario(), PolicyOptions::default()).to_string();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(path, &rendered).expect("the golden file is writable");
     }
@@ -89,8 +89,9 @@ fn nft_lists_what_was_rendered_and_takes_it_back() {
                 assert!(output.status.success(), "{output:?}");
                 String::from_utf8(output.stdout).expect("text")
             };
-            let mut backend = NftPolicies::new(Nft::open().expect("nf_tables"));
-            backend.sync(&scenario(), None).expect("a sync");
+            let wanted = render(&scenario(), PolicyOptions::default());
+            let mut kernel = Nft::open().expect("nf_tables");
+            kernel.apply(&reconcile(&wanted, None)).expect("written");
             let listed = nft(&["-s", "list", "table", "inet", TABLE]);
             // What nft lists, nft loads; and what it loaded, we recognise.
             let file = tempfile::NamedTempFile::new().expect("a file");
@@ -102,6 +103,6 @@ fn nft_lists_what_was_rendered_and_takes_it_back() {
             listed
         })
         .expect("the namespace");
-    let rendered = render(&scenario()).to_string();
+    let rendered = render(&scenario(), PolicyOptions::default()).to_string();
     assert_eq!(words(&listed), words(&rendered));
 }

@@ -5,18 +5,24 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use podway_kernel::netns::NetNs;
-use podway_kernel::route::{
-    BridgePort, LinkChange, LinkIndex, NewLink, Route, Rtnetlink, VethPeer,
-};
+use podway_kernel::route::{LinkChange, LinkIndex, NewLink, Route, Rtnetlink, VethPeer};
 use podway_kernel::sysctl;
-use podway_testkit::builders::{ip, prefix};
+use podway_testkit::builders::ip;
 
 use super::namespace;
 
-/// How long a probe waits for what should not come, and what is dropped never
-/// does. Allowed packets take microseconds.
-const BRIEF: Duration = Duration::from_millis(150);
+/// How long to wait for what should not come, and what is dropped never does.
+/// Allowed packets take microseconds.
+pub(super) const BRIEF: Duration = Duration::from_millis(150);
+/// How long to wait for what should come: only a broken test waits so long.
+pub(super) const PATIENT: Duration = Duration::from_secs(20);
+
+/// How long to wait for what is expected to come, or not to come.
+pub(super) const fn patience(expected: bool) -> Duration {
+    if expected { PATIENT } else { BRIEF }
+}
 
 /// Somebody with addresses of both families.
 pub(super) struct Host {
@@ -78,8 +84,8 @@ impl Host {
     }
 
     /// A TCP connection; `None` where nothing answers.
-    pub(super) fn connect(&self, to: SocketAddr) -> Option<TcpStream> {
-        match self.run(|| TcpStream::connect_timeout(&to, BRIEF)) {
+    pub(super) fn connect(&self, to: SocketAddr, wait: Duration) -> Option<TcpStream> {
+        match self.run(|| TcpStream::connect_timeout(&to, wait)) {
             Ok(stream) => Some(stream),
             Err(error) if error.kind() == ErrorKind::TimedOut => None,
             Err(error) => panic!("{to} answered, but with: {error}"),
@@ -87,7 +93,19 @@ impl Host {
     }
 
     /// Whether a datagram is answered.
-    pub(super) fn ask(&self, to: SocketAddr) -> bool {
+    pub(super) fn ask(&self, to: SocketAddr, wait: Duration) -> bool {
+        let socket = self.ask_from(to);
+        socket.set_read_timeout(Some(wait)).expect("a timeout");
+        socket.send(b"?").expect("sent");
+        match socket.recv(&mut [0; 64]) {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            Err(error) => panic!("{to} answered, but with: {error}"),
+        }
+    }
+
+    /// A UDP socket that is connected to somebody.
+    pub(super) fn ask_from(&self, to: SocketAddr) -> UdpSocket {
         let socket = self.run(|| {
             let any: IpAddr = match to {
                 SocketAddr::V4(_) => ip("0.0.0.0"),
@@ -96,21 +114,13 @@ impl Host {
             UdpSocket::bind((any, 0)).expect("a UDP port")
         });
         socket.connect(to).expect("a route");
-        socket.set_read_timeout(Some(BRIEF)).expect("a timeout");
-        socket.send(b"?").expect("sent");
-        match socket.recv(&mut [0; 64]) {
-            Ok(_) => true,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
-            Err(error) => panic!("{to} answered, but with: {error}"),
-        }
+        socket
     }
 }
 
 /// Whether a connection still carries something there and back.
-pub(super) fn is_alive(stream: &mut TcpStream) -> bool {
-    stream
-        .set_read_timeout(Some(BRIEF * 10))
-        .expect("a timeout");
+pub(super) fn is_alive(stream: &mut TcpStream, wait: Duration) -> bool {
+    stream.set_read_timeout(Some(wait)).expect("a timeout");
     let mut byte = [0];
     stream.write_all(b"!").is_ok() && stream.read_exact(&mut byte).is_ok()
 }
@@ -125,8 +135,8 @@ fn echo(mut stream: TcpStream) {
 }
 
 impl Node {
-    /// Wires them up. Pods are isolated ports of a bridge with on-link routes to
-    /// its address only, so that the node routes between them.
+    /// Wires them up. The node's end of each pod's pair has the gateway's
+    /// addresses and a route to the pod's, so that the node routes between them.
     pub(super) fn new() -> Self {
         let node = Self {
             node: Host::new(["172.16.0.11", "fd00:172:16::11"]),
@@ -141,53 +151,11 @@ impl Node {
         });
         let mut netlink = Rtnetlink::open_in(&node.node.namespace).expect("rtnetlink");
         bring_up(&mut netlink, "lo");
-        let bridge = netlink
-            .create_link(&NewLink::bridge("podway0").up())
-            .expect("a bridge");
-        for gateway in GATEWAYS {
-            netlink
-                .add_address(bridge, prefix(gateway))
-                .expect("the bridge's address");
-        }
         for (name, pod) in [("pod-a", &node.a), ("pod-b", &node.b)] {
-            node.plug_pod(&mut netlink, bridge, name, pod);
+            plug_pod(&mut netlink, name, pod);
         }
         node.plug_outside(&mut netlink);
         node
-    }
-
-    fn plug_pod(&self, netlink: &mut Rtnetlink, bridge: LinkIndex, name: &str, pod: &Host) {
-        let peer = VethPeer::new("eth0").in_namespace(&pod.namespace);
-        let link = NewLink::veth(name, peer).master(bridge);
-        let link = netlink.create_link(&link).expect("a pod's interface");
-        let port = BridgePort {
-            isolated: true,
-            hairpin: false,
-        };
-        let change = LinkChange::new().port(port).up();
-        netlink
-            .change_link(link, &change)
-            .expect("an isolated port");
-        let mut inside = Rtnetlink::open_in(&pod.namespace).expect("rtnetlink");
-        bring_up(&mut inside, "lo");
-        let eth0 = bring_up(&mut inside, "eth0");
-        for (address, gateway) in pod.addresses.into_iter().zip(GATEWAYS) {
-            inside
-                .add_address(eth0, address.into())
-                .expect("an address");
-            let gateway = prefix(gateway).addr();
-            let on_link = Route {
-                link: Some(eth0),
-                scope: podway_kernel::route::Scope::Link,
-                ..Route::new(gateway.into())
-            };
-            inside.add_route(&on_link).expect("a route to the gateway");
-            let default = Route {
-                link: Some(eth0),
-                ..Route::default_via(gateway)
-            };
-            inside.add_route(&default).expect("a default route");
-        }
     }
 
     fn plug_outside(&self, netlink: &mut Rtnetlink) {
@@ -200,8 +168,8 @@ impl Node {
         let eth0 = bring_up(&mut there, "eth0");
         for (own, other) in self.node.addresses.into_iter().zip(self.outside.addresses) {
             let length = if own.is_ipv4() { 24 } else { 64 };
-            let own_net = ipnet::IpNet::new(own, length).expect("a length");
-            let other_net = ipnet::IpNet::new(other, length).expect("a length");
+            let own_net = IpNet::new(own, length).expect("a length");
+            let other_net = IpNet::new(other, length).expect("a length");
             netlink.add_address(here, own_net).expect("an address");
             there.add_address(eth0, other_net).expect("an address");
             let default = Route {
@@ -213,7 +181,33 @@ impl Node {
     }
 }
 
-const GATEWAYS: [&str; 2] = ["10.244.1.1/24", "fd00:10:244:1::1/64"];
+const GATEWAYS: [&str; 2] = ["10.244.1.1", "fd00:10:244:1::1"];
+/// The group of the pods' interfaces.
+pub(super) const POD_INTERFACES: u32 = 28791;
+
+fn plug_pod(netlink: &mut Rtnetlink, name: &str, pod: &Host) {
+    let peer = VethPeer::new("eth0").in_namespace(&pod.namespace);
+    let pair = NewLink::veth(name, peer).group(POD_INTERFACES).up();
+    let end = netlink.create_link(&pair).expect("a pod's interface");
+    let mut inside = Rtnetlink::open_in(&pod.namespace).expect("rtnetlink");
+    bring_up(&mut inside, "lo");
+    let eth0 = bring_up(&mut inside, "eth0");
+    for (address, gateway) in pod.addresses.into_iter().zip(GATEWAYS) {
+        let (address, gateway) = (IpNet::from(address), ip(gateway));
+        netlink
+            .add_address(end, gateway.into())
+            .expect("the gateway's address");
+        let to_pod = Route::new(address).dev(end).scope_link();
+        netlink.add_route(&to_pod).expect("a route to the pod");
+        inside.add_address(eth0, address).expect("an address");
+        let on_link = Route::new(gateway.into()).dev(eth0).scope_link();
+        inside
+            .replace_route(&on_link)
+            .expect("a route to the gateway");
+        let default = Route::default_via(gateway).dev(eth0);
+        inside.add_route(&default).expect("a default route");
+    }
+}
 
 fn bring_up(netlink: &mut Rtnetlink, name: &str) -> LinkIndex {
     let link = netlink.link(name).expect("links").expect("the link").index;

@@ -2,6 +2,7 @@
 
 use podway_dataplane::policy::nftables::NftPolicies;
 use podway_dataplane::policy::{PolicyBackend as _, SyncReport};
+use podway_kernel::conntrack::FakeMarker;
 use podway_kernel::nft::Nft;
 use podway_model::ClusterState;
 use podway_plan::policy::{Connection, PolicyTable, decide};
@@ -24,10 +25,12 @@ fn is_seen(connection: &Connection) -> bool {
     !within_pod && is_routable(connection.destination)
 }
 
-fn judge_every_case(mut sync: impl FnMut(&mut NftPolicies<Nft>, &PolicyTable) -> SyncReport) {
+fn judge_every_case(
+    mut sync: impl FnMut(&mut NftPolicies<Nft, FakeMarker>, &PolicyTable) -> SyncReport,
+) {
     let mut wire = Wire::new(&NODE1);
     let nft = wire.router.run(Nft::open).expect("the router's namespace");
-    let mut backend = NftPolicies::new(nft.expect("nf_tables"));
+    let mut backend = super::backend(nft.expect("nf_tables"));
     let (mut judged, mut wrong) = (0, Vec::new());
     for case in cases() {
         let table = table(&case);

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use podway_dataplane::policy::nftables::NftPolicies;
 use podway_dataplane::policy::{PolicyBackend as _, SyncReport};
+use podway_kernel::conntrack::FakeMarker;
 use podway_kernel::nft::Nft;
 use podway_model::{Change, ClusterState, NetworkPolicy, Object, ObjectRef, Pod};
 use podway_plan::policy::PolicyPlanner;
@@ -55,7 +56,7 @@ fn cluster() -> ClusterState {
 struct Node {
     state: ClusterState,
     planner: PolicyPlanner,
-    backend: NftPolicies<Nft>,
+    backend: NftPolicies<Nft, FakeMarker>,
 }
 
 impl Node {
@@ -90,7 +91,7 @@ fn a_change_writes_what_it_concerns() {
 fn follow() {
     let state = cluster();
     let planner = PolicyPlanner::plan(Some("node1".into()), &state);
-    let backend = NftPolicies::new(Nft::open().expect("nf_tables"));
+    let backend = super::backend(Nft::open().expect("nf_tables"));
     let mut node = Node {
         state,
         planner,
@@ -136,6 +137,7 @@ fn follow() {
     assert_eq!(node.step("and back", reopened), report);
 
     let gone = Change::Delete(ObjectRef::Pod(name("elsewhere/new")));
-    assert_eq!(node.step("a remote pod goes", gone).elements, 2);
+    // Its own elements go, and its connections are judged again.
+    assert_eq!(node.step("a remote pod goes", gone).elements, 2 + 2);
     assert_eq!(node.full("nothing new").writes, 0);
 }

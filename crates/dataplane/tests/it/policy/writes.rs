@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 use podway_dataplane::policy::nftables::{NftPolicies, TABLE};
 use podway_dataplane::policy::{PolicyBackend, SyncReport};
+use podway_kernel::conntrack::FakeMarker;
 use podway_kernel::nft::{FakeNft, Fault, Nft, Nftables};
 use podway_model::{Change, ClusterState, Object};
 use podway_plan::policy::{PolicyPlanner, PolicyTable};
@@ -10,7 +11,7 @@ use podway_testkit::builders::{IntoObject, ip, labels, name, pod};
 use podway_testkit::policy_scenario::parse;
 use proptest::prelude::*;
 
-use super::{cases, change, namespace, table};
+use super::{backend, cases, change, namespace, plain_backend, table};
 
 const NOTHING: SyncReport = SyncReport {
     writes: 0,
@@ -21,14 +22,14 @@ const NOTHING: SyncReport = SyncReport {
 struct Node<K> {
     state: ClusterState,
     planner: PolicyPlanner,
-    backend: NftPolicies<K>,
+    backend: NftPolicies<K, FakeMarker>,
 }
 
 impl<K: Nftables + Send> Node<K> {
     fn new(nft: K, text: &str) -> Self {
         let state = parse("node", text).remove(0).state;
         let planner = PolicyPlanner::plan(Some("node1".into()), &state);
-        let mut backend = NftPolicies::new(nft);
+        let mut backend = plain_backend(nft);
         let report = backend.sync(planner.table(), None).expect("the first sync");
         assert_ne!(report, NOTHING);
         Self {
@@ -71,7 +72,7 @@ fn an_unchanged_table_is_not_written_again() {
         .sync(node.planner.table(), Some(&Default::default()));
     assert_eq!(unchanged.expect("no change"), NOTHING);
     // Another process of the agent: it knows nothing but what it reads.
-    let mut restarted = NftPolicies::new(node.backend.nft().clone());
+    let mut restarted = plain_backend(node.backend.nft().clone());
     let report = restarted.sync(node.planner.table(), None).expect("restart");
     assert_eq!(report, NOTHING);
 }
@@ -109,9 +110,9 @@ fn an_attached_pod_is_isolated_in_one_transaction() {
         &[ip("10.0.1.9"), ip("fd00:1::9")],
     );
     let report = node.backend.sync(node.planner.table(), Some(&attached));
-    // Its labels are not known: it is in the map of isolated pods, for each
-    // direction and family, and in no other.
-    assert_eq!(report.expect("attached").elements, 4);
+    // Its labels are not known: it is among the isolated pods, for each
+    // direction and family, and among those that are denied, and that is all.
+    assert_eq!(report.expect("attached").elements, 4 + 4);
     assert_eq!(node.backend.nft().written().transactions, before + 1);
 }
 
@@ -144,7 +145,7 @@ fn after_an_error_everything_is_compared() {
     // The next change is not what is missing; the next sync finds all of it.
     let report = node.backend.sync(table, Some(&Default::default()));
     assert!(report.expect("the next sync").elements > 0);
-    let mut empty = NftPolicies::new(FakeNft::new());
+    let mut empty = plain_backend(FakeNft::new());
     empty.sync(table, None).expect("an empty table");
     assert_eq!(
         node.backend.nft().ruleset(TABLE),
@@ -180,7 +181,7 @@ fn cleanup_leaves_nothing_and_may_be_repeated() {
 /// Through a walk over tables; after each step a restarted backend must find
 /// nothing to write, in the fake or in the kernel.
 fn walk<K: Nftables + Send>(mut open: impl FnMut() -> K, tables: &[PolicyTable], route: &[usize]) {
-    let mut backend = NftPolicies::new(open());
+    let mut backend = backend(open());
     let mut before = PolicyTable::default();
     backend.sync(&before, None).expect("an empty table");
     for step in route {
@@ -217,14 +218,14 @@ proptest! {
 }
 
 #[test]
-fn deleting_everything_frees_every_chain() {
+fn deleting_everything_frees_every_list() {
     let mut node = Node::new(FakeNft::new(), BASE);
     let objects: Vec<Object> = Vec::new();
     node.apply(Change::Replace(
         podway_model::ObjectKind::NetworkPolicy,
         objects,
     ));
-    let mut empty = NftPolicies::new(FakeNft::new());
+    let mut empty = plain_backend(FakeNft::new());
     empty
         .sync(&PolicyTable::default(), None)
         .expect("an empty table");

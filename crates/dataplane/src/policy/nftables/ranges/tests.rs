@@ -34,11 +34,21 @@ fn tcp(port: u16) -> Vec<PortRange> {
 fn shown(ranges: &[Range]) -> Vec<String> {
     ranges
         .iter()
-        .map(|(first, last, ports)| match ports.chain() {
-            Some((chain, _)) => format!("{first}-{last} {}", chain.name),
-            None => format!("{first}-{last} all"),
-        })
+        .map(|(first, last, ports)| format!("{first}-{last} {}", names(ports)))
         .collect()
+}
+
+/// `tcp-80-81`: the ports of TCP.
+fn names(ports: &Ports) -> String {
+    let Ports::Some(ranges) = ports else {
+        return "all".to_owned();
+    };
+    let name = |range: &PortRange| match (range.first, range.last) {
+        (first, last) if first == last => format!("tcp-{first}"),
+        (first, last) => format!("tcp-{first}-{last}"),
+    };
+    let names: Vec<String> = ranges.iter().map(name).collect();
+    names.join(".")
 }
 
 #[test]

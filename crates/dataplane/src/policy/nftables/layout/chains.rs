@@ -1,0 +1,255 @@
+//! The chains. The order is that of a packet's way.
+
+use podway_kernel::nft::{Chain, ChainType, Field, Hook, Rule, Value};
+use podway_model::IpFamily;
+use podway_plan::policy::Direction;
+
+use super::{ALLOWED, Map, digit};
+use crate::policy::{Established, PolicyOptions, SUSPECT_CONNECTION_MARK};
+
+const ICMP6: u8 = 58;
+/// Router solicitation to redirect: RFC 4861 section 4.
+const NEIGHBOUR_DISCOVERY: (u8, u8) = (133, 137);
+
+/// Where a connection goes on that is allowed.
+const ACCEPTED: &str = "allowed";
+/// Where packets go whose connection was allowed before.
+const KNOWN: &str = "known";
+/// Where those go whose connection is judged again.
+const AGAIN: &str = "again";
+
+/// Which side of a connection a packet comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// From who opened it.
+    There,
+    /// The answers.
+    Back,
+}
+
+/// Every chain.
+pub(in super::super) fn chains(options: &PolicyOptions) -> Vec<(Chain, Vec<Rule>)> {
+    let mut chains = hooks();
+    chains.push(regular(KNOWN, known(options.established)));
+    if options.established == Established::Cut {
+        chains.push(regular(AGAIN, again()));
+        chains.push(regular(&answers(AGAIN), again_answers()));
+    }
+    chains.extend(judging(Way::There));
+    if options.established == Established::Cut {
+        chains.extend(judging(Way::Back));
+    }
+    chains.push(regular(ACCEPTED, vec![Rule::new().priority(0)]));
+    chains
+}
+
+fn regular(name: &str, rules: Vec<Rule>) -> (Chain, Vec<Rule>) {
+    (Chain::regular(name), rules)
+}
+
+/// Only a connection's first packet is judged.
+fn hooks() -> Vec<(Chain, Vec<Rule>)> {
+    let known = || {
+        Rule::new()
+            .is(Field::CtState, Value::STATE_ESTABLISHED_RELATED)
+            .goto(KNOWN)
+    };
+    let forward = vec![
+        known(),
+        Rule::new().jump(&entry(Direction::Egress, Way::There)),
+        Rule::new().jump(&entry(Direction::Ingress, Way::There)),
+    ];
+    let input = vec![
+        // What the node itself opened is not asked, and neither are its answers.
+        Rule::new().is(Field::CtDirection, Value::REPLY).accept(),
+        known(),
+        neighbour_discovery(),
+        Rule::new().jump(&entry(Direction::Egress, Way::There)),
+    ];
+    let base = |name, hook| Chain::base(name, ChainType::Filter, hook, 0);
+    vec![
+        (base("forward", Hook::Forward), forward),
+        (base("input", Hook::Input), input),
+    ]
+}
+
+/// A pod must find the node's link address whatever it may reach.
+fn neighbour_discovery() -> Rule {
+    let (first, last) = NEIGHBOUR_DISCOVERY;
+    Rule::new()
+        .is(Field::L4Proto, Value::Protocol(ICMP6))
+        .between(
+            Field::Icmp6Type,
+            Value::Icmp6Type(first),
+            Value::Icmp6Type(last),
+        )
+        .accept()
+}
+
+/// A connection that was allowed stays so, unless a policy changed since that
+/// one of its addresses depends on.
+fn known(established: Established) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    if established == Established::Cut {
+        // An error about a connection follows from it and cannot carry one on.
+        rules.push(
+            Rule::new()
+                .is(Field::CtState, Value::STATE_RELATED)
+                .accept(),
+        );
+        rules.push(
+            Rule::new()
+                .connection_marked(SUSPECT_CONNECTION_MARK)
+                .goto(AGAIN),
+        );
+        for family in IpFamily::ALL {
+            for field in [source(family), destination(family)] {
+                let suspects = Map::Suspects(family).name();
+                rules.push(Rule::new().lookup([field], &suspects).goto(AGAIN));
+            }
+        }
+    }
+    rules.push(Rule::new().accept());
+    rules
+}
+
+/// Whatever comes back from being judged is allowed.
+fn again() -> Vec<Rule> {
+    let mut rules = vec![
+        Rule::new()
+            .is(Field::CtDirection, Value::REPLY)
+            .goto(&answers(AGAIN)),
+    ];
+    rules.extend(judge_again(Way::There));
+    rules
+}
+
+fn again_answers() -> Vec<Rule> {
+    judge_again(Way::Back)
+}
+
+fn judge_again(way: Way) -> Vec<Rule> {
+    vec![
+        Rule::new().jump(&entry(Direction::Egress, way)),
+        Rule::new().jump(&entry(Direction::Ingress, way)),
+        Rule::new()
+            .connection_unmark(SUSPECT_CONNECTION_MARK)
+            .accept(),
+    ]
+}
+
+/// The chains that judge the packets of one way.
+fn judging(way: Way) -> Vec<(Chain, Vec<Rule>)> {
+    let mut chains = Vec::new();
+    for direction in Direction::ALL {
+        let enter = IpFamily::ALL.map(|family| {
+            Rule::new()
+                .lookup(
+                    [pod(direction, way, family)],
+                    &Map::Pods(direction, family).name(),
+                )
+                .goto(&isolated(direction, way, family))
+        });
+        chains.push(regular(&entry(direction, way), enter.to_vec()));
+        for family in IpFamily::ALL {
+            let name = isolated(direction, way, family);
+            chains.push(regular(&name, judge(direction, way, family)));
+        }
+    }
+    chains
+}
+
+/// The packet's priority carries the peer's group from one map to the next, and
+/// the list of ports behind it: it is the only register that nft's text has. It
+/// begins at 0, no class, because a pod may set the priority of what it sends.
+///
+/// A map without an answer ends its rule and leaves the class as it was; then
+/// the rules that follow find nothing either, for groups, lists and what they
+/// mean are classes apart.
+fn judge(direction: Direction, way: Way, family: IpFamily) -> Vec<Rule> {
+    let (pod, peer) = (pod(direction, way, family), peer(direction, way, family));
+    let name = |map: Map| map.name();
+    let mut rules = vec![
+        Rule::new().priority(0),
+        Rule::new().priority_from([peer], &name(Map::Groups(family))),
+        Rule::new().priority_from([Field::Priority, pod], &name(Map::Peers(direction, family))),
+    ];
+    rules.extend(ask_ports(way));
+    rules.push(Rule::new().priority_from([pod, peer], &name(Map::Blocks(direction, family))));
+    rules.extend(ask_ports(way));
+    rules.push(Rule::new().priority_from([pod], &name(Map::Anybody(direction, family))));
+    rules.extend(ask_ports(way));
+    // The first counts for the pod.
+    rules.push(
+        Rule::new()
+            .lookup([pod], &name(Map::Denied(direction, family)))
+            .drop(),
+    );
+    rules.push(Rule::new().drop());
+    rules
+}
+
+fn ask_ports(way: Way) -> [Rule; 2] {
+    let port = match way {
+        Way::There => Field::ThDport,
+        Way::Back => Field::ThSport,
+    };
+    [
+        Rule::new()
+            .priority_from_ranges([Field::Priority, Field::L4Proto, port], &Map::Ports.name()),
+        Rule::new()
+            .is(Field::Priority, Value::Class(ALLOWED))
+            .goto(ACCEPTED),
+    ]
+}
+
+/// The chain that finds out whether a pod is isolated.
+fn entry(direction: Direction, way: Way) -> String {
+    named(direction.to_string(), way)
+}
+
+/// The chain that judges an isolated pod.
+fn isolated(direction: Direction, way: Way, family: IpFamily) -> String {
+    named(format!("{direction}-isolated{}", digit(family)), way)
+}
+
+fn named(name: String, way: Way) -> String {
+    match way {
+        Way::There => name,
+        Way::Back => answers(&name),
+    }
+}
+
+fn answers(name: &str) -> String {
+    format!("{name}-answers")
+}
+
+/// The field of the side that policies isolate.
+const fn pod(direction: Direction, way: Way, family: IpFamily) -> Field {
+    match (direction, way) {
+        (Direction::Ingress, Way::There) | (Direction::Egress, Way::Back) => destination(family),
+        (Direction::Egress, Way::There) | (Direction::Ingress, Way::Back) => source(family),
+    }
+}
+
+/// The field of the other side.
+const fn peer(direction: Direction, way: Way, family: IpFamily) -> Field {
+    match (direction, way) {
+        (Direction::Ingress, Way::There) | (Direction::Egress, Way::Back) => source(family),
+        (Direction::Egress, Way::There) | (Direction::Ingress, Way::Back) => destination(family),
+    }
+}
+
+const fn source(family: IpFamily) -> Field {
+    match family {
+        IpFamily::V4 => Field::IpSaddr,
+        IpFamily::V6 => Field::Ip6Saddr,
+    }
+}
+
+const fn destination(family: IpFamily) -> Field {
+    match family {
+        IpFamily::V4 => Field::IpDaddr,
+        IpFamily::V6 => Field::Ip6Daddr,
+    }
+}
