@@ -73,11 +73,11 @@ pub trait Iptables {
     /// The families that the host has: IPv6 can be switched off.
     fn families(&self) -> &[Family];
 
-    /// Reads a table; empty where the kernel has none yet.
+    /// Reads every table that there is, and makes none.
     ///
     /// # Errors
     /// Where the program is missing or fails.
-    fn save(&mut self, family: Family, table: Table) -> Result<Chains, Error>;
+    fn save(&mut self, family: Family) -> Result<BTreeMap<Table, Chains>, Error>;
 
     /// Writes scripts, in order. What one script does to one table is done at
     /// once or not at all; scripts may be joined. Without scripts, or with

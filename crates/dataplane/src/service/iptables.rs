@@ -197,7 +197,7 @@ impl<I: Iptables, S: IpSets, C: Conntrack> IptablesServices<I, S, C> {
         let mut clients = ClientSets::new();
         let mut scripts = BTreeMap::new();
         for site in &self.sites {
-            let held = read(&mut self.iptables, kernel_family(site.family))?;
+            let held = self.iptables.save(kernel_family(site.family))?;
             let mut comparison = Comparison::with(held);
             for unit in render::units(table, &ledger, site) {
                 let sets = unit.clients.iter();
@@ -261,14 +261,6 @@ impl<I: Iptables, S: IpSets, C: Conntrack> IptablesServices<I, S, C> {
     }
 }
 
-fn read(iptables: &mut impl Iptables, family: Family) -> Result<BTreeMap<Table, Chains>, Error> {
-    let mut held = BTreeMap::new();
-    for table in Table::ALL {
-        held.insert(table, iptables.save(family, table)?);
-    }
-    Ok(held)
-}
-
 /// A run of a program is a transaction; its lines and the members of sets are
 /// elements.
 const fn written(rules: Written, elements: u64) -> nft::Written {
@@ -311,7 +303,7 @@ where
     fn cleanup(&mut self) -> Result<(), Error> {
         self.ledger = None;
         for family in self.iptables.families().to_vec() {
-            let held = read(&mut self.iptables, family)?;
+            let held = self.iptables.save(family)?;
             let scripts = Comparison::with(held).finish_empty();
             self.iptables.restore(family, &scripts)?;
         }

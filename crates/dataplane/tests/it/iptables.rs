@@ -2,6 +2,7 @@
 
 mod clusters;
 mod kernel;
+mod measure;
 mod packets;
 mod spoiled;
 mod trace;

@@ -1,6 +1,4 @@
-use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 
 /// Where the rules of a host's iptables live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,10 +40,11 @@ impl fmt::Display for Variant {
 /// Chooses as the host does, so that two programs do not translate the same
 /// packet twice: the variant in which the kubelet left its hint, then that in
 /// which a proxy worked before, then the host's own default, unless only the
-/// other one has rules.
+/// other one has rules. `has_sign` says whether a variant has one of these
+/// chains in table `mangle`.
 pub(super) fn choose<E>(
     default: Variant,
-    mangle_chains: impl Fn(Variant) -> Result<BTreeSet<Arc<str>>, E>,
+    has_sign: impl Fn(Variant, &[&str]) -> Result<bool, E>,
     has_rules: impl Fn(Variant) -> Result<bool, E>,
 ) -> Result<Variant, E> {
     const SIGNS: [&[&str]; 2] = [
@@ -53,13 +52,11 @@ pub(super) fn choose<E>(
         &["KUBE-PROXY-CANARY"],
     ];
     let other = default.other();
-    let (in_default, in_other) = (mangle_chains(default)?, mangle_chains(other)?);
     for signs in SIGNS {
-        let has = |chains: &BTreeSet<Arc<str>>| signs.iter().any(|sign| chains.contains(*sign));
-        match (has(&in_default), has(&in_other)) {
-            (true, _) => return Ok(default),
-            (false, true) => return Ok(other),
-            (false, false) => {}
+        for variant in [default, other] {
+            if has_sign(variant, signs)? {
+                return Ok(variant);
+            }
         }
     }
     match has_rules(other)? && !has_rules(default)? {
@@ -118,11 +115,11 @@ mod tests {
                 Variant::Nft => in_nft,
                 Variant::Legacy => in_legacy,
             };
-            let chains = |variant| {
-                let chains = held(variant).0.iter();
-                Ok::<_, ()>(chains.map(|chain| Arc::from(*chain)).collect())
+            let has_sign = |variant, signs: &[&str]| {
+                let mut chains = held(variant).0.iter();
+                Ok::<_, ()>(chains.any(|chain| signs.contains(chain)))
             };
-            let chosen = choose(default, chains, |variant| Ok(held(variant).1));
+            let chosen = choose(default, has_sign, |variant| Ok(held(variant).1));
             assert_eq!(chosen, Ok(expected), "{what}");
         }
     }

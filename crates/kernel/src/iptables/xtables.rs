@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
@@ -42,7 +42,7 @@ impl Xtables {
         let chosen = match of(default.other()) {
             Ok(_) => choose(
                 default,
-                |variant| of(variant)?.mangle_chains(),
+                |variant, signs| of(variant)?.has_mangle_chain(signs),
                 |variant| of(variant)?.has_rules(),
             )?,
             // There is nothing to choose from.
@@ -104,22 +104,31 @@ impl Xtables {
         format!("{name}{}{verb}", self.infix)
     }
 
-    fn mangle_chains(&self) -> Result<BTreeSet<Arc<str>>, Error> {
-        let mut chains = BTreeSet::new();
+    fn has_mangle_chain(&self, names: &[&str]) -> Result<bool, Error> {
         for family in self.families.iter().copied() {
-            let held = self.read(family, Table::Mangle)?;
-            chains.extend(held.into_keys());
+            if self.variant == Variant::Legacy && !self.has_legacy_table(family, Table::Mangle)? {
+                continue;
+            }
+            for name in names {
+                // Of one chain: a listing of all would read every table.
+                let arguments = ["-w", LOCK_SECONDS, "-t", "mangle", "-S", name];
+                match run(&self.namespace, &self.program(family, ""), &arguments, &[]) {
+                    Ok(_) => return Ok(true),
+                    Err(Error::Failed { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
         }
-        Ok(chains)
+        Ok(false)
     }
 
     fn has_rules(&self) -> Result<bool, Error> {
         for family in self.families.iter().copied() {
-            // Without a table's name it makes no table.
-            let output = run(&self.namespace, &self.program(family, "-save"), &[], &[])?;
-            if text(&output.stdout)
-                .lines()
-                .any(|line| line.starts_with("-A "))
+            let tables = self.read(family)?;
+            if tables
+                .values()
+                .flat_map(Chains::values)
+                .any(|rules| !rules.is_empty())
             {
                 return Ok(true);
             }
@@ -127,14 +136,11 @@ impl Xtables {
         Ok(false)
     }
 
-    fn read(&self, family: Family, table: Table) -> Result<Chains, Error> {
-        if self.variant == Variant::Legacy && !self.has_legacy_table(family, table)? {
-            return Ok(Chains::new());
-        }
-        let program = self.program(family, "-save");
-        let output = run(&self.namespace, &program, &["-t", table.name()], &[])?;
-        let mut tables = saved::parse(&text(&output.stdout));
-        Ok(tables.remove(&table).unwrap_or_default())
+    /// Every table: without a name the programs make none, and one run reads as
+    /// much as a run for one table would.
+    fn read(&self, family: Family) -> Result<BTreeMap<Table, Chains>, Error> {
+        let output = run(&self.namespace, &self.program(family, "-save"), &[], &[])?;
+        Ok(saved::parse(&text(&output.stdout)))
     }
 
     /// Asking a legacy program about a table makes it: its hooks would cost
@@ -179,8 +185,8 @@ impl Iptables for Xtables {
         self.families
     }
 
-    fn save(&mut self, family: Family, table: Table) -> Result<Chains, Error> {
-        self.read(family, table)
+    fn save(&mut self, family: Family) -> Result<BTreeMap<Table, Chains>, Error> {
+        self.read(family)
     }
 
     fn restore(&mut self, family: Family, scripts: &[Script]) -> Result<Written, Error> {

@@ -1,10 +1,12 @@
 //! The real programs and the real kernel, both variants.
 
+use std::sync::Arc;
+
 use podway_dataplane::service::iptables::{IptablesServices, render};
 use podway_dataplane::service::{BACKENDS, ServiceBackend as _, SyncReport};
 use podway_kernel::conntrack::FakeConntrack;
 use podway_kernel::ipset::{IpSetTable, IpSets as _};
-use podway_kernel::iptables::{Family, Iptables as _, Table, Variant, Xtables};
+use podway_kernel::iptables::{Family, Iptables as _, Rule, Table, Variant, Xtables};
 use podway_kernel::netns::NetNs;
 use podway_kernel::nft::Written;
 use podway_model::{ClusterState, IpFamily};
@@ -16,9 +18,9 @@ use proptest::test_runner::TestRunner;
 use super::clusters::{any_change, context, variety};
 use super::{plan, settings, sync};
 
-type Real = IptablesServices<Xtables, IpSetTable, FakeConntrack>;
+pub(super) type Real = IptablesServices<Xtables, IpSetTable, FakeConntrack>;
 
-fn in_each_variant(test: impl Fn(Variant) + Sync) {
+pub(super) fn in_each_variant(test: impl Fn(Variant) + Sync) {
     for variant in Variant::ALL {
         let namespace = NetNs::anonymous().expect("this test needs root (CAP_SYS_ADMIN)");
         namespace.run(|| test(variant)).unwrap();
@@ -26,7 +28,7 @@ fn in_each_variant(test: impl Fn(Variant) + Sync) {
 }
 
 /// Opened in the calling thread's namespace.
-fn real(variant: Variant) -> Real {
+pub(super) fn real(variant: Variant) -> Real {
     IptablesServices::new(
         Xtables::open_variant(variant).unwrap(),
         IpSetTable::open().unwrap(),
@@ -63,11 +65,9 @@ fn the_kernel_holds_what_was_rendered_and_a_restart_writes_nothing() {
         assert!(first.full && first.written.transactions > 0, "{first}");
         for (kernel_family, family) in Family::ALL.into_iter().zip(IpFamily::ALL) {
             let wanted = render(&table, &settings(&context()), family);
+            let held = backend.iptables_mut().save(kernel_family).unwrap();
             for kernel_table in Table::ALL {
-                let mut held = backend
-                    .iptables_mut()
-                    .save(kernel_family, kernel_table)
-                    .unwrap();
+                let mut held = held[&kernel_table].clone();
                 let mut wanted = wanted[&kernel_table].clone();
                 // The order of rules in listings is that of their writing.
                 for rules in held.values_mut().chain(wanted.values_mut()) {
@@ -80,13 +80,13 @@ fn the_kernel_holds_what_was_rendered_and_a_restart_writes_nothing() {
         backend.cleanup().unwrap();
         assert_eq!(backend.sets_mut().list().unwrap().len(), 0);
         for family in Family::ALL {
-            for kernel_table in Table::ALL {
-                let held = backend.iptables_mut().save(family, kernel_table).unwrap();
-                let held: Vec<_> = held
-                    .into_iter()
-                    .filter(|(_, rules)| !rules.is_empty())
-                    .collect();
-                assert!(held.is_empty(), "{variant} {held:?}");
+            let tables = backend.iptables_mut().save(family).unwrap();
+            for (kernel_table, chains) in tables {
+                let built_in = kernel_table.built_in();
+                let is_clean = |(chain, rules): (&Arc<str>, &Vec<Rule>)| {
+                    rules.is_empty() && built_in.contains(&&**chain)
+                };
+                assert!(chains.iter().all(is_clean), "{variant} {chains:?}");
             }
         }
     });
@@ -135,7 +135,7 @@ fn the_node_can_do_the_mode() {
             let sets = sets.list().unwrap();
             assert!(sets.keys().all(|name| !name.contains("PROBE")), "{sets:?}");
             let mut rules = Xtables::open().unwrap();
-            let held = rules.save(Family::V4, Table::Nat).unwrap();
+            let held = &rules.save(Family::V4).unwrap()[&Table::Nat];
             assert!(
                 held.keys().all(|chain| !chain.contains("PROBE")),
                 "{held:?}"

@@ -2,7 +2,7 @@
 
 use podway_dataplane::service::ServiceBackend as _;
 use podway_kernel::ipset::IpSets as _;
-use podway_kernel::iptables::{Chains, FakeIptables, Family, Iptables as _, Rule, Table};
+use podway_kernel::iptables::{FakeIptables, Family, Iptables as _, Rule, Table};
 use podway_kernel::nft::Written;
 
 use super::clusters::{context, variety};
@@ -10,9 +10,12 @@ use super::{Fake, fake, plan, sync};
 
 fn text(backend: &mut Fake, family: Family) -> String {
     let mut text = String::new();
-    for table in Table::ALL {
-        let chains: Chains = backend.iptables_mut().save(family, table).unwrap();
+    for (table, chains) in backend.iptables_mut().save(family).unwrap() {
         for (chain, rules) in chains {
+            // Tables that were made stay, with nothing in them.
+            if rules.is_empty() && table.built_in().contains(&&*chain) {
+                continue;
+            }
             text += &format!("{table} {chain}\n");
             text.extend(rules.iter().map(|rule| format!("  {rule}\n")));
         }
@@ -151,10 +154,8 @@ fn foreign_rules_stay_where_they_are() {
         .restore_text(Family::V4, &foreign)
         .unwrap();
     sync(&mut backend, &table, None);
-    let chains = backend
-        .iptables_mut()
-        .save(Family::V4, Table::Filter)
-        .unwrap();
+    let tables = backend.iptables_mut().save(Family::V4).unwrap();
+    let chains = &tables[&Table::Filter];
     let input: Vec<Option<String>> = chains["INPUT"].iter().map(Rule::target).collect();
     let input: Vec<&str> = input.iter().flatten().map(String::as_str).collect();
     assert_eq!(
