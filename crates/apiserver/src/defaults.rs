@@ -4,7 +4,9 @@
 pub(crate) mod endpoints;
 pub(crate) mod network_policy;
 pub(crate) mod pod;
+pub(crate) mod secret;
 pub(crate) mod service;
+pub(crate) mod workload;
 
 use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus, Node};
 

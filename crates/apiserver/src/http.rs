@@ -9,6 +9,7 @@ mod query;
 mod read;
 mod respond;
 mod route;
+mod scale;
 mod stream;
 mod write;
 
@@ -105,6 +106,7 @@ impl Api {
         };
         match call.path.subresource.as_deref() {
             None | Some("status") => self.objects(call).await,
+            Some("scale") => self.scale(call).await,
             Some("log" | "exec" | "attach" | "portforward") => self.to_kubelet(call).await,
             Some("binding") if call.parts.method == Method::POST => self.bind(call).await,
             Some(_) => Err(Status::method_not_allowed()),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use builtin::builtin;
-pub(crate) use builtin::known;
+pub(crate) use builtin::{known, scale};
 pub use decode::{DecodeError, Decoded};
 pub(crate) use decode::{TypeError, duplicate_texts, strict_text};
 pub(crate) use json::parse as parse_json;
@@ -53,6 +53,8 @@ pub struct Kind {
     /// Dotted paths that a field selector may name besides `metadata.name` and
     /// `metadata.namespace`.
     pub selectable_fields: Vec<String>,
+    /// Where `/scale` finds its numbers; `None` without that subresource.
+    pub(crate) scale: Option<ScalePaths>,
     behaviour: Box<dyn Behaviour>,
 }
 
@@ -65,6 +67,17 @@ pub struct Subresource {
     pub kind: String,
     /// What clients can do with it.
     pub verbs: &'static [&'static str],
+}
+
+/// Where in an object the parts of its Scale are, as JSON pointers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ScalePaths {
+    /// How many are wanted.
+    pub(crate) replicas: String,
+    /// How many there are.
+    pub(crate) observed: String,
+    /// Which pods: a `LabelSelector`, or its text. May be absent.
+    pub(crate) selector: Option<String>,
 }
 
 /// How the objects of a kind are decoded and admitted. Everything is pure: no
@@ -86,6 +99,15 @@ impl Subresource {
         Subresource {
             name: "status",
             kind: kind.to_owned(),
+            verbs: &["get", "patch", "update"],
+        }
+    }
+
+    /// `/scale`, an autoscaling/v1 Scale whatever the kind.
+    pub(crate) fn scale() -> Subresource {
+        Subresource {
+            name: "scale",
+            kind: "Scale".to_owned(),
             verbs: &["get", "patch", "update"],
         }
     }

@@ -8,6 +8,7 @@ mod apply;
 mod binding;
 mod create;
 mod delete;
+mod scale;
 mod services;
 mod update;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub(crate) use delete::{DeleteOptions, Deleted};
+pub(crate) use scale::scale_of;
 use services::Allocations;
 use update::Owners;
 pub(crate) use update::{Change, Content};
@@ -153,6 +155,19 @@ impl Registry {
     ) -> Result<(Arc<Object>, Vec<String>), Status> {
         self.run(dry_run, move |transaction, context| {
             update::update(transaction, context, &target, change)
+        })
+        .await
+    }
+
+    /// Replaces or patches an object's Scale, and answers with the new one.
+    pub(crate) async fn scale(
+        &self,
+        target: Target,
+        change: Change,
+        dry_run: bool,
+    ) -> Result<(Value, Vec<String>), Status> {
+        self.run(dry_run, move |transaction, context| {
+            scale::update(transaction, context, &target, change)
         })
         .await
     }

@@ -6,6 +6,7 @@ mod endpoints;
 mod event;
 mod pod;
 mod service;
+mod workload;
 
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kinds::Kind;
+use crate::selector;
 use crate::store::Object;
 
 pub(crate) use age::since;
@@ -69,6 +71,16 @@ fn layout(kind: &Kind) -> Layout {
         ("", "Namespace") => cluster::NAMESPACE,
         ("", "Node") => cluster::NODE,
         ("", "ConfigMap") => cluster::CONFIG_MAP,
+        ("", "Secret") => cluster::SECRET,
+        ("", "ServiceAccount") => cluster::SERVICE_ACCOUNT,
+        ("coordination.k8s.io", "Lease") => cluster::LEASE,
+        ("apps", "Deployment") => workload::DEPLOYMENT,
+        ("apps", "ReplicaSet") => workload::REPLICA_SET,
+        ("apps", "DaemonSet") => workload::DAEMON_SET,
+        ("apps", "ControllerRevision") => workload::CONTROLLER_REVISION,
+        ("batch", "Job") => workload::JOB,
+        ("networking.k8s.io", "Ingress") => service::INGRESS,
+        ("networking.k8s.io", "IngressClass") => service::INGRESS_CLASS,
         ("", "Pod") => pod::POD,
         ("", "Service") => service::SERVICE,
         ("", "Endpoints") => endpoints::ENDPOINTS,
@@ -167,6 +179,12 @@ fn name(object: &Value) -> &str {
 
 fn age_of(object: &Value, now: Timestamp) -> String {
     since(text(object, "/metadata/creationTimestamp"), now)
+}
+
+/// The label selector at `pointer` in the syntax of `kubectl -l`, or `<none>`.
+fn selector_of(object: &Value, pointer: &str) -> String {
+    let selector = object.pointer(pointer).map(selector::text);
+    or_none(&selector.unwrap_or_default()).to_owned()
 }
 
 /// `app=web,tier=front`, or `<none>`.

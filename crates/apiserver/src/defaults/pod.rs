@@ -19,7 +19,13 @@ pub(crate) fn default(pod: &mut Pod) {
     if let Some(status) = &mut pod.status {
         default_addresses(status);
     }
-    let Some(spec) = &mut pod.spec else { return };
+    if let Some(spec) = &mut pod.spec {
+        default_spec(spec);
+    }
+}
+
+/// The specification of a pod, or of a template for pods.
+pub(super) fn default_spec(spec: &mut PodSpec) {
     absent(&mut spec.restart_policy, "Always");
     absent(&mut spec.dns_policy, "ClusterFirst");
     absent(&mut spec.scheduler_name, "default-scheduler");

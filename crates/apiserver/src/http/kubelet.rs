@@ -32,13 +32,7 @@ impl Api {
             _ => return Err(Status::method_not_allowed()),
         };
         let target = &call.path.target;
-        let pod = {
-            let objects = self.registry.store().read();
-            objects
-                .find("pods", &target.namespace, &target.name)
-                .cloned()
-        };
-        let pod = pod.ok_or_else(|| Status::not_found(&target.kind, &target.name))?;
+        let pod = self.find(target)?;
         let container = container(&pod, call.query.text("container"))?;
         let stream = self.connect(&pod).await?;
         let query = call.parts.uri.query().unwrap_or_default();

@@ -133,8 +133,10 @@ fn schema(kind: &Kind) -> Value {
         "kind": text("The kind of this object."),
         "metadata": open("Name, namespace, labels and annotations."),
     });
-    for field in body_fields(kind) {
-        properties[*field] = match *field {
+    let fields = kind.fields();
+    let names = fields.iter().flat_map(|fields| fields.names());
+    for name in names.filter(|name| *name != "metadata") {
+        properties[name] = match name {
             "spec" => open("What is wanted."),
             "status" => open("What is observed."),
             other => open(other),
@@ -146,22 +148,4 @@ fn schema(kind: &Kind) -> Value {
         "properties": properties,
         "x-kubernetes-group-version-kind": [group_version_kind(kind)],
     })
-}
-
-fn body_fields(kind: &Kind) -> &'static [&'static str] {
-    match kind.kind.as_str() {
-        "ConfigMap" => &["data", "binaryData", "immutable"],
-        "Endpoints" => &["subsets"],
-        "EndpointSlice" => &["addressType", "endpoints", "ports"],
-        "Event" => &[
-            "involvedObject",
-            "reason",
-            "message",
-            "type",
-            "count",
-            "source",
-        ],
-        _ if kind.has_status() => &["spec", "status"],
-        _ => &["spec"],
-    }
 }

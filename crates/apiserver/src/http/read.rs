@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::accept::{self, Form};
 use super::{Answer, Api, Call, respond};
 use crate::kinds::Kind;
+use crate::rest::Target;
 use crate::status::Status;
 use crate::store::Object;
 use crate::table;
@@ -37,13 +38,17 @@ impl Api {
     pub(super) fn get(&self, call: &Call) -> Answer {
         let form = accept::form(&call.parts.headers)?;
         let target = &call.path.target;
-        let objects = self.registry.store().read();
-        let found = objects
-            .find(&target.resource(), &target.namespace, &target.name)
-            .cloned();
-        drop(objects);
-        let object = found.ok_or_else(|| Status::not_found(&target.kind, &target.name))?;
+        let object = self.find(target)?;
         Ok(respond::object(200, &target.kind, &object, form))
+    }
+
+    /// One object as it is now, or 404.
+    pub(super) fn find(&self, target: &Target) -> Result<Arc<Object>, Status> {
+        let objects = self.registry.store().read();
+        let found = objects.find(&target.resource(), &target.namespace, &target.name);
+        found
+            .cloned()
+            .ok_or_else(|| Status::not_found(&target.kind, &target.name))
     }
 
     pub(super) fn list(&self, call: &Call) -> Answer {

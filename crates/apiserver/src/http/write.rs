@@ -23,14 +23,14 @@ const ANSWERED_WITH_OBJECT: &[&str] = &["Pod", "Service"];
 
 impl Call {
     fn part(&self) -> Part {
-        match self.path.subresource {
-            Some(_) => Part::Status,
-            None => Part::Object,
+        match self.path.subresource.as_deref() {
+            Some("status") => Part::Status,
+            _ => Part::Object,
         }
     }
 
     /// Who writes: as the request says, or else the program that sent it.
-    fn author(&self) -> Result<Author, Status> {
+    pub(super) fn author(&self) -> Result<Author, Status> {
         /// Kubernetes' limit.
         const LENGTH_MAX: usize = 128;
         let agent = self.parts.headers.get(USER_AGENT);

@@ -2,15 +2,22 @@
 //! implementation for its type and its fields in `schema/kubernetes.txt`.
 
 mod core;
+mod workloads;
 
 use std::sync::{Arc, LazyLock};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet};
+use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
 
 use super::typed::Typed;
-use super::{Kind, Kinds, Rules, Subresource};
+use super::{Kind, Kinds, Rules, ScalePaths, Subresource};
 
 /// The kinds that every server serves.
 pub fn builtin() -> &'static Kinds {
@@ -23,6 +30,12 @@ pub(crate) fn known(api_version: &str, kind: &str) -> &'static Arc<Kind> {
     builtin()
         .by_kind(api_version, kind)
         .expect("the code names kinds of the list below")
+}
+
+/// What `/scale` reads and writes: no kind with a path of its own.
+pub(crate) fn scale() -> &'static Kind {
+    static SCALE: LazyLock<Kind> = LazyLock::new(namespaced::<Scale>);
+    &SCALE
 }
 
 const POD_FIELDS: &[&str] = &[
@@ -72,12 +85,33 @@ fn all() -> Vec<Kind> {
             .below("log", "Pod", &["get"])
             .with_status()
             .selectable(POD_FIELDS),
+        namespaced::<Secret>().selectable(&["type"]),
+        namespaced::<ServiceAccount>().short("sa"),
         namespaced::<Service>()
             .short("svc")
             .in_all()
             .with_status()
             .selectable(&["spec.clusterIP", "spec.type"]),
+        namespaced::<ControllerRevision>(),
+        namespaced::<DaemonSet>().short("ds").in_all().with_status(),
+        namespaced::<Deployment>()
+            .short("deploy")
+            .in_all()
+            .with_scale()
+            .with_status(),
+        namespaced::<ReplicaSet>()
+            .short("rs")
+            .in_all()
+            .with_scale()
+            .with_status(),
+        namespaced::<Job>()
+            .in_all()
+            .with_status()
+            .selectable(&["status.successful"]),
+        namespaced::<Lease>(),
         namespaced::<EndpointSlice>(),
+        cluster::<IngressClass>(),
+        namespaced::<Ingress>().short("ing").with_status(),
         namespaced::<NetworkPolicy>().short("netpol"),
     ]
 }
@@ -102,6 +136,7 @@ fn namespaced<T: Rules>() -> Kind {
         namespaced: true,
         subresources: Vec::new(),
         selectable_fields: Vec::new(),
+        scale: None,
         behaviour: Box::new(Typed::<T>::default()),
     }
 }
@@ -129,6 +164,16 @@ impl Kind {
 
     fn with_status(mut self) -> Kind {
         self.subresources.push(Subresource::status(&self.kind));
+        self
+    }
+
+    fn with_scale(mut self) -> Kind {
+        self.subresources.push(Subresource::scale());
+        self.scale = Some(ScalePaths {
+            replicas: "/spec/replicas".to_owned(),
+            observed: "/status/replicas".to_owned(),
+            selector: Some("/spec/selector".to_owned()),
+        });
         self
     }
 

@@ -28,8 +28,18 @@ fn every_kind_is_found_by_its_path_and_by_its_type() {
             "endpoints",
             "events",
             "pods",
+            "secrets",
+            "serviceaccounts",
             "services",
+            "controllerrevisions.apps",
+            "daemonsets.apps",
+            "deployments.apps",
+            "replicasets.apps",
+            "jobs.batch",
+            "leases.coordination.k8s.io",
             "endpointslices.discovery.k8s.io",
+            "ingressclasses.networking.k8s.io",
+            "ingresses.networking.k8s.io",
             "networkpolicies.networking.k8s.io"
         ]
     );

@@ -384,3 +384,62 @@ async fn binding_gives_a_pod_to_one_node_once() {
     );
     assert_eq!(bind("n2").await.unwrap_err().code, 409);
 }
+
+fn deployment(replicas: u32) -> Value {
+    let labels = json!({ "app": "web" });
+    let containers = json!([{ "name": "c", "image": "podway/toolbox" }]);
+    json!({
+        "metadata": { "name": "web" },
+        "spec": {
+            "replicas": replicas, "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": { "containers": containers } },
+        },
+    })
+}
+
+#[tokio::test]
+async fn a_scale_is_a_view_of_its_object() {
+    let cluster = Cluster::new().await;
+    let created = cluster
+        .create("Deployment", "a", deployment(1))
+        .await
+        .unwrap();
+    assert_eq!(created["metadata"]["generation"], 1);
+    let scale = |patch: Value| {
+        let content = Content::Patch(PatchType::Merge, patch.to_string().into());
+        let change = Change {
+            content,
+            part: Part::Object,
+            strict: false,
+            author: None,
+        };
+        cluster
+            .registry
+            .scale(target("Deployment", "a", "web"), change, false)
+    };
+    let (scaled, _) = scale(json!({ "spec": { "replicas": 3 } })).await.unwrap();
+    let now = cluster.find("Deployment", "web").unwrap();
+    let expected = json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "spec": { "replicas": 3 },
+        "status": { "replicas": 0, "selector": "app=web" },
+        "metadata": {
+            "name": "web", "namespace": "a", "uid": created["metadata"]["uid"],
+            "resourceVersion": now["metadata"]["resourceVersion"],
+            "creationTimestamp": created["metadata"]["creationTimestamp"],
+        },
+    });
+    assert_eq!(scaled, expected);
+    assert_eq!(now["spec"]["replicas"], 3);
+    assert_eq!(now["metadata"]["generation"], 2);
+    let stale = json!({ "metadata": { "resourceVersion": "1" }, "spec": { "replicas": 4 } });
+    assert_eq!(scale(stale).await.unwrap_err().code, 409);
+    let refused = scale(json!({ "spec": { "replicas": -1 } }))
+        .await
+        .unwrap_err();
+    assert!(
+        refused
+            .message
+            .contains("must be greater than or equal to 0"),
+        "{refused}"
+    );
+}

@@ -1,4 +1,5 @@
-//! Namespaces, nodes and config maps.
+//! Namespaces, nodes, and what is only stored: config maps, secrets, accounts,
+//! leases.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -29,6 +30,46 @@ pub(super) const CONFIG_MAP: Layout = Layout {
         vec![
             json!(name(object)),
             json!(entries),
+            json!(age_of(object, now)),
+        ]
+    },
+};
+
+pub(super) const SECRET: Layout = Layout {
+    columns: &[
+        column("Name"),
+        column("Type"),
+        number("Data"),
+        column("Age"),
+    ],
+    cells: |object, now| {
+        let data = object.get("data").and_then(Value::as_object);
+        vec![
+            json!(name(object)),
+            json!(text(object, "/type")),
+            json!(data.map_or(0, serde_json::Map::len)),
+            json!(age_of(object, now)),
+        ]
+    },
+};
+
+pub(super) const SERVICE_ACCOUNT: Layout = Layout {
+    columns: &[column("Name"), number("Secrets"), column("Age")],
+    cells: |object, now| {
+        vec![
+            json!(name(object)),
+            json!(list(object, "/secrets").len()),
+            json!(age_of(object, now)),
+        ]
+    },
+};
+
+pub(super) const LEASE: Layout = Layout {
+    columns: &[column("Name"), column("Holder"), column("Age")],
+    cells: |object, now| {
+        vec![
+            json!(name(object)),
+            json!(text(object, "/spec/holderIdentity")),
             json!(age_of(object, now)),
         ]
     },

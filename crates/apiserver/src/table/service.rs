@@ -1,9 +1,12 @@
-//! Services and network policies.
+//! Services, network policies and ingresses.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Layout, age_of, column, joined_or, labels, list, name, or_none, text, wide};
+use super::{
+    Layout, age_of, column, joined_or, labels, list, name, or_else, or_none, selector_of, text,
+    wide,
+};
 
 pub(super) const SERVICE: Layout = Layout {
     columns: &[
@@ -21,7 +24,7 @@ pub(super) const SERVICE: Layout = Layout {
 pub(super) const NETWORK_POLICY: Layout = Layout {
     columns: &[column("Name"), column("Pod-Selector"), column("Age")],
     cells: |object, now| {
-        let selector = selector(object.pointer("/spec/podSelector"));
+        let selector = selector_of(object, "/spec/podSelector");
         vec![
             json!(name(object)),
             json!(selector),
@@ -49,20 +52,19 @@ fn external(object: &Value) -> String {
     match text(object, "/spec/type") {
         "ExternalName" => text(object, "/spec/externalName").to_owned(),
         "LoadBalancer" => {
-            let ingress = list(object, "/status/loadBalancer/ingress")
-                .iter()
-                .map(|ingress| {
-                    let ip = text(ingress, "/ip");
-                    if ip.is_empty() {
-                        text(ingress, "/hostname")
-                    } else {
-                        ip
-                    }
-                });
-            joined_or(ingress.chain(given), "<pending>")
+            let addresses = load_balancer(object).into_iter();
+            joined_or(addresses.chain(given), "<pending>")
         }
         _ => joined_or(given, "<none>"),
     }
+}
+
+/// The addresses or names under which the world reaches it.
+fn load_balancer(object: &Value) -> Vec<&str> {
+    list(object, "/status/loadBalancer/ingress")
+        .iter()
+        .map(|ingress| or_else(text(ingress, "/ip"), text(ingress, "/hostname")))
+        .collect()
 }
 
 fn ports(object: &Value) -> String {
@@ -79,28 +81,65 @@ fn ports(object: &Value) -> String {
     joined_or(ports.iter().map(String::as_str), "<none>")
 }
 
-/// A label selector in the syntax of `kubectl -l`.
-fn selector(value: Option<&Value>) -> String {
-    let Some(value) = value else {
-        return "<none>".to_owned();
-    };
-    let mut terms = Vec::new();
-    let equal = labels(value.get("matchLabels"));
-    if equal != "<none>" {
-        terms.push(equal);
+pub(super) const INGRESS: Layout = Layout {
+    columns: &[
+        column("Name"),
+        column("Class"),
+        column("Hosts"),
+        column("Address"),
+        column("Ports"),
+        column("Age"),
+    ],
+    cells: |object, now| {
+        vec![
+            json!(name(object)),
+            json!(or_none(text(object, "/spec/ingressClassName"))),
+            json!(hosts(object)),
+            json!(load_balancer(object).join(",")),
+            json!(if list(object, "/spec/tls").is_empty() {
+                "80"
+            } else {
+                "80, 443"
+            }),
+            json!(age_of(object, now)),
+        ]
+    },
+};
+
+/// The first three hosts, and how many more.
+fn hosts(ingress: &Value) -> String {
+    const SHOWN: usize = 3;
+    let hosts: Vec<&str> = list(ingress, "/spec/rules")
+        .iter()
+        .map(|rule| text(rule, "/host"))
+        .filter(|host| !host.is_empty())
+        .collect();
+    match hosts.len() {
+        0 => "*".to_owned(),
+        1..=SHOWN => hosts.join(","),
+        many => format!("{} + {} more...", hosts[..SHOWN].join(","), many - SHOWN),
     }
-    terms.extend(list(value, "/matchExpressions").iter().map(|expression| {
-        let key = text(expression, "/key");
-        let values = joined_or(
-            list(expression, "/values").iter().filter_map(Value::as_str),
-            "",
-        );
-        match text(expression, "/operator") {
-            "Exists" => key.to_owned(),
-            "DoesNotExist" => format!("!{key}"),
-            "NotIn" => format!("{key} notin ({values})"),
-            _ => format!("{key} in ({values})"),
-        }
-    }));
-    joined_or(terms.iter().map(String::as_str), "<none>")
 }
+
+pub(super) const INGRESS_CLASS: Layout = Layout {
+    columns: &[
+        column("Name"),
+        column("Controller"),
+        column("Parameters"),
+        column("Age"),
+    ],
+    cells: |object, now| {
+        let part = |field: &str| text(object, &format!("/spec/parameters/{field}"));
+        let parameters = match (part("kind"), part("apiGroup")) {
+            ("", _) => "<none>".to_owned(),
+            (kind, "") => format!("{kind}/{}", part("name")),
+            (kind, group) => format!("{kind}.{group}/{}", part("name")),
+        };
+        vec![
+            json!(name(object)),
+            json!(text(object, "/spec/controller")),
+            json!(parameters),
+            json!(age_of(object, now)),
+        ]
+    },
+};

@@ -12,15 +12,19 @@ use super::{FieldErrors, Path, address, metadata, names, port};
 pub(crate) use update::validate_update;
 
 pub(crate) fn validate(pod: &Pod, errors: &mut FieldErrors) {
+    let path = Path::new("spec");
+    match &pod.spec {
+        Some(spec) => validate_spec(spec, &path, errors),
+        None => errors.required(&path, ""),
+    }
+}
+
+/// The specification of a pod, or of a template for pods.
+pub(super) fn validate_spec(spec: &PodSpec, path: &Path, errors: &mut FieldErrors) {
     const RESTART: &[&str] = &["Always", "Never", "OnFailure"];
     const DNS: &[&str] = &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
-    let path = Path::new("spec");
-    let Some(spec) = &pod.spec else {
-        errors.required(&path, "");
-        return;
-    };
     let volumes = validate_volumes(spec, &path.child("volumes"), errors);
-    container::validate_all(spec, &volumes, &path, errors);
+    container::validate_all(spec, &volumes, path, errors);
     for (field, value, values) in [
         ("restartPolicy", &spec.restart_policy, RESTART),
         ("dnsPolicy", &spec.dns_policy, DNS),
@@ -30,7 +34,7 @@ pub(crate) fn validate(pod: &Pod, errors: &mut FieldErrors) {
             Some(value) => port::supported(value, &path.child(field), values, errors),
         }
     }
-    validate_names(spec, &path, errors);
+    validate_names(spec, path, errors);
     if let Some(seconds) = spec
         .termination_grace_period_seconds
         .filter(|seconds| *seconds < 0)

@@ -1,5 +1,7 @@
 //! Label selectors inside objects.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
 use super::{FieldErrors, Path, metadata, names};
@@ -46,4 +48,25 @@ fn validate_requirement(
         let path = path.child("values").index(index);
         errors.invalid_each(&path, value, names::label_value(value));
     }
+}
+
+/// Whether a selector of an object selects something with these labels.
+pub(crate) fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    let equal = selector
+        .match_labels
+        .iter()
+        .flatten()
+        .all(|(key, value)| labels.get(key) == Some(value));
+    let expressed = selector.match_expressions.iter().flatten().all(|term| {
+        let values = term.values.as_deref().unwrap_or_default();
+        let value = labels.get(&term.key);
+        match term.operator.as_str() {
+            "In" => value.is_some_and(|value| values.contains(value)),
+            "NotIn" => value.is_none_or(|value| !values.contains(value)),
+            "Exists" => value.is_some(),
+            "DoesNotExist" => value.is_none(),
+            _ => false,
+        }
+    });
+    equal && expressed
 }

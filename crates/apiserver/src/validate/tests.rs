@@ -12,6 +12,7 @@ use crate::kinds::{Part, known};
 mod objects;
 mod pods;
 mod services;
+mod workloads;
 
 /// What creating the object answers: nothing, or one text a mistake.
 pub(super) fn create(object: &Value) -> Vec<String> {

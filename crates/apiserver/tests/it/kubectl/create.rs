@@ -5,6 +5,10 @@ use serde_json::{Value, json};
 use super::{Kubectl, with_each_version};
 
 /// What is created, and what is then there.
+#[allow(
+    clippy::too_many_lines,
+    reason = "a table of cases is read line by line, not as logic"
+)]
 fn cases(namespace: &str) -> Vec<(Vec<&str>, &'static str, Value)> {
     vec![
         (
@@ -41,6 +45,68 @@ fn cases(namespace: &str) -> Vec<(Vec<&str>, &'static str, Value)> {
             vec!["service", "clusterip", "headless", "--clusterip=None"],
             "service/headless",
             json!({ "spec": { "clusterIP": "None" } }),
+        ),
+        (
+            vec!["secret", "generic", "s", "--from-literal=a=b"],
+            "secret/s",
+            json!({ "type": "Opaque", "data": { "a": "Yg==" } }),
+        ),
+        (
+            vec![
+                "secret",
+                "docker-registry",
+                "pull",
+                "--docker-server=x",
+                "--docker-username=u",
+                "--docker-password=p",
+            ],
+            "secret/pull",
+            json!({ "type": "kubernetes.io/dockerconfigjson" }),
+        ),
+        (vec!["serviceaccount", "sa"], "serviceaccount/sa", json!({})),
+        (
+            vec![
+                "deployment",
+                "d",
+                "--image=podway/toolbox",
+                "--replicas=0",
+                "--port=80",
+            ],
+            "deployment.apps/d",
+            json!({ "spec": {
+                "replicas": 0, "selector": { "matchLabels": { "app": "d" } },
+                "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": "25%" } },
+                "template": { "spec": { "containers": [{
+                    "image": "podway/toolbox", "ports": [{ "containerPort": 80 }],
+                }] } },
+            } }),
+        ),
+        (
+            vec!["job", "j", "--image=podway/toolbox", "--", "true", "-x"],
+            "job.batch/j",
+            json!({ "spec": {
+                "completions": 1, "parallelism": 1, "backoffLimit": 6,
+                "template": { "spec": {
+                    "restartPolicy": "Never", "containers": [{ "command": ["true", "-x"] }],
+                } },
+            } }),
+        ),
+        (
+            vec![
+                "ingress",
+                "i",
+                "--class=nginx",
+                "--rule=a.b/x*=web:80,tls=cert",
+            ],
+            "ingress.networking.k8s.io/i",
+            json!({ "spec": {
+                "ingressClassName": "nginx",
+                "rules": [{ "host": "a.b", "http": { "paths": [{
+                    "path": "/x", "pathType": "Prefix",
+                    "backend": { "service": { "name": "web", "port": { "number": 80 } } },
+                }] } }],
+                "tls": [{ "hosts": ["a.b"], "secretName": "cert" }],
+            } }),
         ),
     ]
 }

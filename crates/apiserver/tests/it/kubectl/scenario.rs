@@ -77,8 +77,18 @@ fn discover(kubectl: &Kubectl) {
             "namespaces",
             "nodes",
             "pods",
+            "secrets",
+            "serviceaccounts",
             "services",
+            "controllerrevisions",
+            "daemonsets",
+            "deployments",
+            "replicasets",
+            "jobs",
+            "leases",
             "endpointslices",
+            "ingressclasses",
+            "ingresses",
             "networkpolicies"
         ]
     );
@@ -351,7 +361,7 @@ fn refuse(kubectl: &Kubectl) {
             "is not in the valid range",
         ),
         (
-            "{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}}".to_owned(),
+            "{apiVersion: example.com/v1, kind: Thing, metadata: {name: d}}".to_owned(),
             "no matches for kind",
         ),
         (
