@@ -14,3 +14,22 @@ pub const MASQUERADE_TABLE: &str = "podway-masquerade";
 /// The bit of the packet mark that says: the source becomes the node's. The bit
 /// that kube-proxy uses by default, so that what knows one knows the other.
 pub const MASQUERADE_MARK: u32 = 0x4000;
+
+/// nf_tables table (family inet) by which connections come to the proxy of mode
+/// `userspace`, and to that of node ports at loopback addresses.
+pub const PROXY_TABLE: &str = "podway-proxy";
+
+/// The bit of the packet mark, and of the connection mark, that says: the packet
+/// is for the proxy, which is in this host. A rule of policy routing sends it to
+/// [`PROXY_ROUTES`].
+pub const STEERED_MARK: u32 = 0x400;
+
+/// The bit of the packet mark, and of the connection mark, that says: the proxy
+/// has sent the packet.
+pub const PROXIED_MARK: u32 = 0x800;
+
+/// The routing table whose one route takes every address for this host's.
+pub const PROXY_ROUTES: u32 = 4242;
+
+/// The priority of the rule of policy routing that leads to [`PROXY_ROUTES`].
+pub const PROXY_RULE: u32 = 4242;

@@ -6,9 +6,12 @@
 
 pub mod iptables;
 pub mod nftables;
+mod parts;
 mod stale;
+pub mod userspace;
 
 use std::fmt;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use podway_kernel::{conntrack, ipset, iptables as xtables, nft};
@@ -40,6 +43,10 @@ pub trait ServiceBackend: Send {
     /// What could not be removed.
     fn cleanup(&mut self) -> Result<(), Error>;
 
+    /// The process is about to end. What the backend does itself in place of the
+    /// kernel takes nothing new, and is brought to its end in this time.
+    fn retire(&mut self, _patience: Duration) {}
+
     /// The netlink port that the kernel's notifications name as the origin of
     /// this backend's own changes, where it has one.
     fn netlink_port(&self) -> Option<u32>;
@@ -57,6 +64,8 @@ pub struct ServiceSettings {
     /// Which of the node's addresses serve node ports; a family without a
     /// prefix: all of them, loopback excepted.
     pub node_port_prefixes: Vec<IpNet>,
+    /// Whether loopback addresses serve node ports, in both families.
+    pub localhost_node_ports: bool,
     /// How many clients of each family can be kept at their endpoints by
     /// session affinity. Further ones are served, and forgotten.
     pub affinity_clients: u32,
@@ -89,7 +98,7 @@ pub struct BackendSpec {
 }
 
 /// Every service backend that there is.
-pub const BACKENDS: &[BackendSpec] = &[nftables::SPEC, iptables::SPEC];
+pub const BACKENDS: &[BackendSpec] = &[nftables::SPEC, iptables::SPEC, userspace::SPEC];
 
 /// The backend of a name.
 #[must_use]
@@ -124,6 +133,9 @@ pub enum Error {
         /// The set.
         name: String,
     },
+    /// The proxy does not work.
+    #[error("services: the proxy of mode userspace is not in force")]
+    Proxy(#[from] userspace::ProxyError),
     /// Stale flows could not be ended; the rules are in force.
     #[error("services: UDP flows to endpoints that are gone could not be ended")]
     Conntrack(#[from] conntrack::Error),
@@ -136,6 +148,7 @@ impl Default for ServiceSettings {
             pod_prefixes: Vec::new(),
             pod_interfaces: None,
             node_port_prefixes: Vec::new(),
+            localhost_node_ports: false,
             affinity_clients: 65_536,
         }
     }

@@ -12,6 +12,7 @@ pub mod netns;
 pub mod nft;
 pub mod pidfd;
 pub mod route;
+pub mod socket;
 pub mod spawn;
 pub mod sysctl;
 pub mod terminal;

@@ -4,7 +4,6 @@
 mod elements;
 mod flavour;
 mod ledger;
-mod parts;
 mod render;
 mod skeleton;
 

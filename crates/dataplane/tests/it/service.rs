@@ -1,8 +1,10 @@
 //! Services in nf_tables: what is written, and what it does to packets.
 
 mod packets;
+pub(crate) mod served;
 pub(crate) mod site;
 mod trace;
+mod userspace;
 mod writes;
 
 use podway_dataplane::service::ServiceSettings;
@@ -20,6 +22,7 @@ fn settings(context: &NodeContext) -> ServiceSettings {
         pod_prefixes: context.pod_prefixes.clone(),
         pod_interfaces: context.pod_interfaces.clone(),
         node_port_prefixes: context.node_port_prefixes.clone(),
+        localhost_node_ports: context.localhost_node_ports,
         ..ServiceSettings::default()
     }
 }

@@ -431,6 +431,12 @@ impl Rule {
         self.with(Statement::Mark(MarkChange::Value(value)))
     }
 
+    /// `meta mark set meta mark & ~bits`.
+    #[must_use]
+    pub fn unmark(self, bits: u32) -> Self {
+        self.with(Statement::Mark(MarkChange::And(!bits)))
+    }
+
     /// `ct mark set ct mark | bits`.
     #[must_use]
     pub fn connection_mark(self, bits: u32) -> Self {

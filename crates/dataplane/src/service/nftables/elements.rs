@@ -9,8 +9,8 @@ use podway_model::IpFamily;
 use podway_plan::service::{Frontend, Pool, PoolId, Reach, Route};
 
 use super::flavour::{endpoint_ids, offset, slots};
-use super::parts::{Place, Scope, endpoint_data, frontend_key};
-use super::skeleton::{Kind, SetId, disjoint};
+use super::skeleton::{Kind, SetId};
+use crate::service::parts::{Place, Scope, disjoint, endpoint_data, frontend_key};
 
 /// Everything that one frontend has in the kernel.
 pub(super) fn of_route<'t>(

@@ -8,9 +8,9 @@ use std::time::Duration;
 use podway_kernel::nft::{Chain, Field, Rule, SetAction, Value};
 use podway_plan::service::{Interfaces, Pool, PoolId, Reach, Route, Source, Verdict};
 
-use super::parts::{Place, Scope, client_key, nft_family, saddr, with};
 use super::skeleton::{Kind, REFUSE, SetId};
 use crate::names::MASQUERADE_MARK;
+use crate::service::parts::{Place, Scope, client_key, nft_family, saddr, with};
 
 /// Where the indexes of local endpoints begin, so that a frontend can have
 /// both: the cluster's for some sources and the node's for others.

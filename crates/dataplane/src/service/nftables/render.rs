@@ -8,10 +8,10 @@ use podway_plan::service::{Frontend, Pool, PoolId, Route, ServiceChange, Service
 use super::elements;
 use super::flavour::Flavour;
 use super::ledger::{ChainRules, Ledger, route_element};
-use super::parts::Scope;
 use super::skeleton::{self, SetId, Sets};
 use crate::names::SERVICE_TABLE;
 use crate::service::ServiceSettings;
+use crate::service::parts::Scope;
 
 /// Everything that the kernel should hold, and who shares what of it.
 pub(super) fn whole(

@@ -2,16 +2,18 @@
 //! from a hook to a frontend's route.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use podway_kernel::nft::{Chain, ChainType, Element, Field, Hook, MapData, Part, Rule, Set, Value};
 use podway_model::IpFamily;
 
-use super::parts::{Place, Scope, client_key, daddr, digit, nft_family, saddr, with};
 use crate::names::MASQUERADE_MARK;
 use crate::service::ServiceSettings;
+use crate::service::parts::{
+    Place, Scope, client_key, daddr, digit, disjoint, loopback, nft_family, node_port_prefixes,
+    saddr, with,
+};
 
 /// `NF_IP_PRI_NAT_DST`, `NF_IP_PRI_NAT_SRC`.
 const DSTNAT: i32 = -100;
@@ -175,37 +177,12 @@ pub(super) fn settings_elements(settings: &ServiceSettings) -> Vec<(SetId, Eleme
             )
         })
     };
-    let node_ports = IpFamily::ALL
-        .into_iter()
-        .flat_map(
-            |family| match of_family(&settings.node_port_prefixes, family) {
-                // All addresses.
-                none if none.is_empty() => vec![everything(family)],
-                some => some,
-            },
-        )
-        .collect();
     prefixes(Kind::Pods, disjoint(&settings.pod_prefixes))
-        .chain(prefixes(Kind::NodePortPrefixes, disjoint(&node_ports)))
+        .chain(prefixes(
+            Kind::NodePortPrefixes,
+            node_port_prefixes(settings),
+        ))
         .collect()
-}
-
-fn of_family(prefixes: &[IpNet], family: IpFamily) -> Vec<IpNet> {
-    let of_family = |prefix: &&IpNet| IpFamily::of(&prefix.addr()) == family;
-    prefixes.iter().filter(of_family).copied().collect()
-}
-
-fn everything(family: IpFamily) -> IpNet {
-    let unspecified: IpAddr = match family {
-        IpFamily::V4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        IpFamily::V6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
-    };
-    IpNet::new(unspecified, 0).expect("a length of 0 fits every family")
-}
-
-/// Prefixes without those inside others: intervals must not overlap.
-pub(super) fn disjoint(prefixes: &Vec<IpNet>) -> Vec<IpNet> {
-    IpNet::aggregate(prefixes)
 }
 
 /// The chains that are always there.
@@ -254,17 +231,9 @@ fn service_rules(family: IpFamily) -> Vec<Rule> {
             .vmap([Field::Priority], &name(Kind::Routes))
     };
     let to_node = Rule::new().is(Field::FibDaddrType, Value::LOCAL);
-    let to_node = match family {
-        IpFamily::V4 => {
-            let loopback = "127.0.0.0/8".parse().expect("a prefix");
-            to_node.not_within(daddr(family), loopback)
-        }
-        IpFamily::V6 => to_node.is_not(
-            daddr(family),
-            Value::Ip(std::net::Ipv6Addr::LOCALHOST.into()),
-        ),
-    };
-    let to_node = to_node.lookup([daddr(family)], &name(Kind::NodePortPrefixes));
+    let to_node = to_node
+        .not_within(daddr(family), loopback(family))
+        .lookup([daddr(family)], &name(Kind::NodePortPrefixes));
     vec![
         to_route(Rule::new(), Place::Address),
         to_route(to_node, Place::Node),

@@ -159,7 +159,7 @@ fn host(address: &str) -> IpNet {
 }
 
 /// Listens before it returns, and answers until the process ends.
-fn serve(name: &'static str) {
+pub(crate) fn serve(name: &'static str) {
     let listener = TcpListener::bind(("::", TCP_PORT)).expect("a port to listen on");
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {

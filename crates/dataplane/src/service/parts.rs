@@ -1,11 +1,15 @@
-//! Which maps a frontend is in: by the family of its address, and by whether
-//! it is an address of its own or a port of the node's addresses.
+//! What modes in nf_tables have in common: which maps a frontend is in (by the
+//! family of its address, and by whether it is an address of its own or a port
+//! of the node's addresses), and the fields and prefixes that they ask for.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ipnet::IpNet;
 use podway_kernel::nft::{Data, Family, Field, Value};
 use podway_model::IpFamily;
 use podway_plan::service::{Frontend, FrontendAddress};
+
+use super::ServiceSettings;
 
 /// What a frontend is found by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,4 +115,41 @@ pub(super) fn with(mut key: Vec<Field>, last: Field) -> Vec<Field> {
 /// the address that the client used, so that one map serves all.
 pub(super) fn client_key(family: IpFamily) -> Vec<Field> {
     vec![saddr(family), daddr(family), Field::L4Proto, Field::ThDport]
+}
+
+/// Prefixes without those inside others: intervals must not overlap.
+pub(super) fn disjoint(prefixes: &Vec<IpNet>) -> Vec<IpNet> {
+    IpNet::aggregate(prefixes)
+}
+
+/// What serves node ports where it is the node's.
+pub(super) fn node_port_prefixes(settings: &ServiceSettings) -> Vec<IpNet> {
+    let of_family = |family| {
+        let of_family = |prefix: &&IpNet| IpFamily::of(&prefix.addr()) == family;
+        let given = settings.node_port_prefixes.iter().filter(of_family);
+        let given: Vec<IpNet> = given.copied().collect();
+        if given.is_empty() {
+            vec![everything(family)]
+        } else {
+            given
+        }
+    };
+    disjoint(&IpFamily::ALL.into_iter().flat_map(of_family).collect())
+}
+
+fn everything(family: IpFamily) -> IpNet {
+    let unspecified: IpAddr = match family {
+        IpFamily::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        IpFamily::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    IpNet::new(unspecified, 0).expect("a length of 0 fits every family")
+}
+
+/// Addresses that mean this host on every host.
+pub(super) fn loopback(family: IpFamily) -> IpNet {
+    let prefix = match family {
+        IpFamily::V4 => IpNet::new(Ipv4Addr::LOCALHOST.into(), 8),
+        IpFamily::V6 => IpNet::new(Ipv6Addr::LOCALHOST.into(), 128),
+    };
+    prefix.expect("lengths that fit their families").trunc()
 }
