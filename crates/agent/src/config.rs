@@ -141,6 +141,8 @@ pub struct Policies {
     pub enabled: bool,
     /// The backend: `nftables`.
     pub backend: String,
+    /// Whether what a pod sends from an address that is not its own is dropped.
+    pub anti_spoofing: bool,
     /// What becomes of established connections that a change denies: `cut`, or
     /// `leave` for as long as they last.
     pub established: Established,
@@ -236,6 +238,7 @@ impl Default for Policies {
         Self {
             enabled: true,
             backend: "nftables".to_owned(),
+            anti_spoofing: true,
             established: Established::Cut,
         }
     }
@@ -251,6 +254,7 @@ impl Policies {
     /// The options of the backend.
     pub(crate) fn options(&self) -> PolicyOptions {
         PolicyOptions {
+            anti_spoofing: self.anti_spoofing.then_some(podway_cni::LINK_GROUP),
             established: match self.established {
                 Established::Cut => policy::Established::Cut,
                 Established::Leave => policy::Established::Leave,

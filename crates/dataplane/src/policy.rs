@@ -61,6 +61,9 @@ pub const SUSPECT_CONNECTION_MARK: u32 = 0x2000;
 pub struct PolicyOptions {
     /// What becomes of connections that a change denies.
     pub established: Established,
+    /// The group of the interfaces of this node's pods: what comes in by one of
+    /// them with the address of somebody else is dropped. `None` lets it pass.
+    pub anti_spoofing: Option<u32>,
 }
 
 /// What becomes of connections that were allowed and that a change denies.

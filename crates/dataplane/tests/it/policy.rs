@@ -7,6 +7,7 @@ mod golden;
 mod node;
 mod packets;
 mod scale;
+mod spoofing;
 mod wire;
 mod writes;
 
@@ -73,6 +74,7 @@ fn backend<K: Nftables>(nft: K) -> NftPolicies<K, FakeMarker> {
 fn plain_backend<K: Nftables>(nft: K) -> NftPolicies<K, FakeMarker> {
     let options = PolicyOptions {
         established: Established::Leave,
+        ..PolicyOptions::default()
     };
     NftPolicies::new(nft, FakeMarker::default(), options)
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use podway_dataplane::policy::nftables::{NftPolicies, TABLE};
-use podway_dataplane::policy::{PolicyBackend as _, PolicyOptions};
+use podway_dataplane::policy::{Established, PolicyBackend as _, PolicyOptions};
 use podway_kernel::conntrack::BackgroundMarker;
 use podway_kernel::nft::{Nft, Nftables as _, Type, Value};
 use podway_model::{Change, ClusterState, NetworkPolicy, ObjectRef};
@@ -13,13 +13,19 @@ use podway_plan::policy::PolicyPlanner;
 use podway_testkit::builders::{IntoObject, name};
 use podway_testkit::policy_scenario::parse;
 
-use super::node::Node;
+use super::node::{Node, POD_INTERFACES};
 
 const PODS: &str = "namespace x
 pod x/a node1 10.244.1.2,fd00:10:244:1::2 app=a
 pod x/b node1 10.244.1.3,fd00:10:244:1::3 app=b
 case the node
 ";
+
+/// As an agent has it by default.
+pub(super) const DEFAULT: PolicyOptions = PolicyOptions {
+    established: Established::Cut,
+    anti_spoofing: Some(POD_INTERFACES),
+};
 
 /// The node with its agent's parts.
 pub(super) struct Enforced {
@@ -32,7 +38,7 @@ pub(super) struct Enforced {
 
 impl Enforced {
     pub(super) fn new() -> Self {
-        Self::with(PolicyOptions::default())
+        Self::with(DEFAULT)
     }
 
     pub(super) fn with(options: PolicyOptions) -> Self {

@@ -9,7 +9,7 @@ use podway_dataplane::policy::{Established, PolicyOptions};
 use podway_model::{Change, Pod};
 use podway_testkit::builders::{IntoObject, labels};
 
-use super::enforced::{Enforced, read};
+use super::enforced::{DEFAULT, Enforced, read};
 use super::node::{BRIEF, Host, PATIENT, is_alive};
 
 /// TCP connections and a UDP one, in each family, that carry data.
@@ -209,6 +209,7 @@ fn a_change_that_only_opens_suspects_nobody() {
 fn connections_can_be_left_alone() {
     let mut enforced = Enforced::with(PolicyOptions {
         established: Established::Leave,
+        ..DEFAULT
     });
     let node = &enforced.node;
     let mut flows = Flows::open("b to a", &node.b, &node.a, 80);

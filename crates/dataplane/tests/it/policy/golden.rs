@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use podway_dataplane::policy::PolicyOptions;
 use podway_dataplane::policy::nftables::{TABLE, render};
 use podway_kernel::nft::{Nft, Nftables as _, reconcile};
 use podway_plan::policy::{PolicyPlanner, PolicyTable};
 use podway_testkit::policy_scenario::parse;
 
+use super::enforced::DEFAULT;
 use super::namespace;
 
 const SCENARIO: &str = "namespace x
@@ -36,7 +36,7 @@ fn scenario() -> PolicyTable {
 #[test]
 fn a_node_as_text() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/policy/golden.nft");
-    let rendered = render(&scenario(), PolicyOptions::default()).to_string();
+    let rendered = render(&scenario(), DEFAULT).to_string();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(path, &rendered).expect("the golden file is writable");
     }
@@ -89,7 +89,7 @@ fn nft_lists_what_was_rendered_and_takes_it_back() {
                 assert!(output.status.success(), "{output:?}");
                 String::from_utf8(output.stdout).expect("text")
             };
-            let wanted = render(&scenario(), PolicyOptions::default());
+            let wanted = render(&scenario(), DEFAULT);
             let mut kernel = Nft::open().expect("nf_tables");
             kernel.apply(&reconcile(&wanted, None)).expect("written");
             let listed = nft(&["-s", "list", "table", "inet", TABLE]);
@@ -103,6 +103,6 @@ fn nft_lists_what_was_rendered_and_takes_it_back() {
             listed
         })
         .expect("the namespace");
-    let rendered = render(&scenario(), PolicyOptions::default()).to_string();
+    let rendered = render(&scenario(), DEFAULT).to_string();
     assert_eq!(words(&listed), words(&rendered));
 }

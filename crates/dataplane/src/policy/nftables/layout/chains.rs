@@ -1,5 +1,8 @@
 //! The chains. The order is that of a packet's way.
 
+use std::net::Ipv6Addr;
+
+use ipnet::IpNet;
 use podway_kernel::nft::{Chain, ChainType, Field, Hook, Rule, Value};
 use podway_model::IpFamily;
 use podway_plan::policy::Direction;
@@ -30,6 +33,7 @@ enum Way {
 /// Every chain.
 pub(in super::super) fn chains(options: &PolicyOptions) -> Vec<(Chain, Vec<Rule>)> {
     let mut chains = hooks();
+    chains.extend(options.anti_spoofing.into_iter().flat_map(from_pods));
     chains.push(regular(KNOWN, known(options.established)));
     if options.established == Established::Cut {
         chains.push(regular(AGAIN, again()));
@@ -71,6 +75,35 @@ fn hooks() -> Vec<(Chain, Vec<Rule>)> {
         (base("forward", Hook::Forward), forward),
         (base("input", Hook::Input), input),
     ]
+}
+
+/// Before connections are tracked, so that nothing forged is on record.
+fn from_pods(interfaces: u32) -> [(Chain, Vec<Rule>); 2] {
+    const FROM_PODS: &str = "from-pods";
+    // Before `raw`, where others may exempt packets from tracking.
+    const BEFORE_RAW: i32 = -310;
+    let arriving = Rule::new()
+        .is(Field::IifGroup, Value::InterfaceGroup(interfaces))
+        .goto(FROM_PODS);
+    let hook = Chain::base("arriving", ChainType::Filter, Hook::Prerouting, BEFORE_RAW);
+    let link_local = IpNet::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10);
+    let rules = vec![
+        neighbour_discovery(),
+        // No policy knows these addresses, and the node has one as well.
+        Rule::new()
+            .within(
+                Field::Ip6Saddr,
+                link_local.expect("no prefix of IPv6 is longer than 128"),
+            )
+            .counter()
+            .drop(),
+        // Each pod has a route to its addresses, by its own interface.
+        Rule::new()
+            .is(Field::FibSaddrIifOif, Value::MISSING)
+            .counter()
+            .drop(),
+    ];
+    [(hook, vec![arriving]), regular(FROM_PODS, rules)]
 }
 
 /// A pod must find the node's link address whatever it may reach.
