@@ -7,9 +7,13 @@
 //!
 //! * [`layer2`]: ARP and NDP, answered for announced addresses only.
 //! * [`mesh`]: which node holds an address: failure detection and leases.
+//! * [`bgp`]: a speaker that announces prefixes and learns none.
+//! * [`bfd`]: whether the way to a neighbour is alive.
 
 #![forbid(unsafe_code)]
 
+pub mod bfd;
+pub mod bgp;
 pub mod layer2;
 pub mod mesh;
 mod moment;

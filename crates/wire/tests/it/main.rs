@@ -1,4 +1,6 @@
 //! The protocols as their callers see them.
 
+mod bfd;
+mod bgp;
 mod layer2;
 mod mesh;
