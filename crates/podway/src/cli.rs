@@ -156,6 +156,8 @@ pub(crate) enum LabCommand {
         /// The lab's name
         #[arg(long, default_value = "tour")]
         name: podway_lab::LabName,
+        #[command(flatten)]
+        modes: Modes,
     },
     /// The lab's API server and scheduler (started by `lab up`)
     #[command(hide = true)]
@@ -172,18 +174,25 @@ pub(crate) struct LabUpArgs {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) nodes: u8,
-    /// How services are served
-    #[arg(long, default_value = "nftables", value_parser = proxy_modes())]
-    pub(crate) proxy_mode: String,
-    /// How pods of different nodes reach each other
-    #[arg(long, default_value = "vxlan", value_parser = overlays())]
-    pub(crate) overlay: String,
+    #[command(flatten)]
+    pub(crate) modes: Modes,
     /// Address families, the first is the primary one
     #[arg(long, value_delimiter = ',', default_value = "ipv4,ipv6")]
     pub(crate) ip_families: Vec<IpFamilyName>,
     /// Manifests to apply once the lab is up: files or folders
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) apply: Vec<PathBuf>,
+}
+
+/// The backends of every node.
+#[derive(Debug, Args)]
+pub(crate) struct Modes {
+    /// How services are served
+    #[arg(long, default_value = "nftables", value_parser = proxy_modes())]
+    pub(crate) proxy_mode: String,
+    /// How pods of different nodes reach each other
+    #[arg(long, default_value = "vxlan", value_parser = overlays())]
+    pub(crate) overlay: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -43,7 +43,11 @@ pub(crate) fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
             podway_lab::start_node(&lab.name, &node, &mut progress())?;
             Ok(ExitCode::SUCCESS)
         }
-        LabCommand::Tour { name } => tour::run(name),
+        LabCommand::Tour { name, modes } => tour::run(Settings {
+            proxy_mode: modes.proxy_mode,
+            overlay: modes.overlay,
+            ..Settings::new(name, own_program()?)
+        }),
         LabCommand::ControlPlane(args) => {
             crate::agent::log_to_stderr();
             args.run()?;
@@ -61,8 +65,8 @@ fn settings(args: LabUpArgs) -> anyhow::Result<Settings> {
     let families: Vec<IpFamily> = args.ip_families.into_iter().map(family).collect();
     Ok(Settings {
         nodes: usize::from(args.nodes),
-        proxy_mode: args.proxy_mode,
-        overlay: args.overlay,
+        proxy_mode: args.modes.proxy_mode,
+        overlay: args.modes.overlay,
         ip_families: families,
         apply: args.apply,
         ..Settings::new(args.lab.name, own_program()?)

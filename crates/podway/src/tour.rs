@@ -7,10 +7,9 @@ mod stage;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use podway_lab::{LabName, Settings};
+use podway_lab::Settings;
 use podway_plan::explain::Explainer;
 
-use crate::lab::own_program;
 use crate::terminal::Palette;
 use probe::{Probe, Target};
 use stage::Stage;
@@ -19,7 +18,7 @@ use stage::Stage;
 const SHOP: &str = include_str!("../../../examples/tour/shop.yaml");
 const POLICY: &str = include_str!("../../../examples/tour/only-the-cart.yaml");
 
-pub(crate) fn run(name: LabName) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let palette = Palette::stdout();
     println!(
@@ -27,7 +26,6 @@ pub(crate) fn run(name: LabName) -> anyhow::Result<ExitCode> {
         palette.bold("A tour of Podway: three nodes, one service, one policy")
     );
     println!("Every line is a real connection; beside it, what `podway explain` says of it.");
-    let settings = Settings::new(name, own_program()?);
     let mut tour = Tour {
         stage: Stage::open(&settings)?,
         palette,
@@ -62,7 +60,7 @@ impl Tour {
             println!("    {line}");
         }
 
-        self.chapter("Pods reach each other: next door, and on another node through vxlan");
+        self.chapter("Pods reach each other: next door, and on another node");
         self.probe(&[
             Probe::pod("cart", Target::Pod("web-1")),
             Probe::pod("cart", Target::Pod("web-3")),

@@ -1,12 +1,9 @@
+use podway_dataplane::{policy, service};
 use podway_plan::overlay::{OverlayMode, mac_prefix_of};
 use podway_watch::yaml::nearest;
 
 use super::{API_VERSION, Configuration, KIND, Overlay};
 
-/// The modes of section `services`.
-const SERVICE_MODES: [&str; 1] = ["nftables"];
-/// The backends of section `policies`.
-const POLICY_BACKENDS: [&str; 1] = ["nftables"];
 /// What is wrong with values that have the right type: fields and reasons.
 pub(super) fn check(config: &Configuration) -> Vec<(&'static str, String)> {
     let mut wrong = Vec::new();
@@ -23,11 +20,17 @@ pub(super) fn check(config: &Configuration) -> Vec<(&'static str, String)> {
     overlay(&config.overlay, &mut require);
     require(
         "services.mode",
-        one_of(&config.services.mode, &SERVICE_MODES),
+        one_of(
+            &config.services.mode,
+            &service::BACKENDS.iter().map(|b| b.name).collect::<Vec<_>>(),
+        ),
     );
     require(
         "policies.backend",
-        one_of(&config.policies.backend, &POLICY_BACKENDS),
+        one_of(
+            &config.policies.backend,
+            &policy::BACKENDS.iter().map(|b| b.name).collect::<Vec<_>>(),
+        ),
     );
     wrong
 }

@@ -9,24 +9,42 @@ use crate::harness::{Lab, PODWAY, both, text};
 
 /// The demo's connections: pod to pod on one node and across nodes, cluster IP,
 /// hairpin, node port from outside, allowed and denied, in both families, each
-/// as `explain` says. Twice, as people do.
+/// as `explain` says.
+fn walk(lab: &Lab, arguments: &[&str]) {
+    let said = text(&lab.verb("tour", arguments));
+    assert!(
+        said.contains("Every connection went as explained"),
+        "{arguments:?}: {said}"
+    );
+    assert!(!said.contains("???"), "{arguments:?}: {said}");
+    let families = ["IPv4", "IPv6"].map(|family| {
+        (
+            said.matches(&format!(" yes {family}")).count(),
+            said.matches(&format!("  no {family}")).count(),
+        )
+    });
+    assert_eq!(families, [(9, 3), (9, 3)], "{arguments:?}: {said}");
+}
+
+/// Twice, as people do.
 #[test]
 fn the_tour_goes_as_explained_twice() {
     let lab = Lab::new("e2e-tour");
-    for round in 1..=2 {
-        let tour = lab.verb("tour", &[]);
-        let said = text(&tour);
-        assert!(
-            said.contains("Every connection went as explained"),
-            "round {round}: {said}"
-        );
-        assert!(!said.contains("???"), "round {round}: {said}");
-        assert_eq!(
-            said.matches(" yes IPv6").count(),
-            said.matches(" yes IPv4").count(),
-            "{said}"
-        );
-        assert_eq!(said.matches("  no IPv6").count(), 3, "{said}");
+    walk(&lab, &[]);
+    walk(&lab, &[]);
+}
+
+/// Every proxy mode and every overlay that this kernel can do behaves the same.
+#[test]
+fn the_tour_goes_as_explained_in_every_mode() {
+    for service in podway_dataplane::service::BACKENDS {
+        match (service.probe)() {
+            Ok(()) => walk(&Lab::new("e2e-mode"), &["--proxy-mode", service.name]),
+            Err(error) => println!("NOT CHECKED: {}: {error}", service.name),
+        }
+    }
+    for overlay in ["host-gw"] {
+        walk(&Lab::new("e2e-mode"), &["--overlay", overlay]);
     }
 }
 
