@@ -12,6 +12,7 @@ pub mod none;
 mod parameters;
 mod routes;
 pub mod vxlan;
+mod watch;
 
 use podway_kernel::route::{self, LinkIndex, Rtnetlink};
 use podway_plan::overlay::{
@@ -21,6 +22,7 @@ use podway_plan::overlay::{
 pub use device::{DEVICES, DeviceName};
 pub use error::{Error, ErrorList};
 pub use routes::ROUTE_PROTOCOL;
+pub use watch::{Interest, Watcher};
 
 /// One way to connect nodes.
 pub trait OverlayBackend: Send {
@@ -48,9 +50,8 @@ pub trait OverlayBackend: Send {
     /// these changes.
     fn netlink_ports(&self) -> Vec<u32>;
 
-    /// The interfaces that it made, and those that packets to other nodes leave
-    /// by: what happens to them concerns it.
-    fn links(&self) -> Vec<LinkIndex>;
+    /// The interfaces that packets to other nodes leave by.
+    fn carriers(&self) -> Vec<LinkIndex>;
 
     /// This node's public key, where the backend has one.
     fn public_key(&self) -> Option<WireGuardKey> {

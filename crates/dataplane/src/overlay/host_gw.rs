@@ -25,7 +25,7 @@ pub struct HostGw {
     settings: OverlaySettings,
     socket: Rtnetlink,
     parameters: Parameters,
-    links: Vec<LinkIndex>,
+    carriers: Vec<LinkIndex>,
     mtu: Option<u32>,
 }
 
@@ -48,13 +48,13 @@ impl HostGw {
             settings: settings.clone(),
             socket: Rtnetlink::open()?,
             parameters: Parameters::default(),
-            links: Vec::new(),
+            carriers: Vec::new(),
             mtu: None,
         })
     }
 
     fn reconcile(&mut self, table: &OverlayTable) -> Result<(), Error> {
-        self.links.clear();
+        self.carriers.clear();
         self.mtu = None;
         for (family, own) in &table.own {
             self.parameters.forward(*family)?;
@@ -62,7 +62,7 @@ impl HostGw {
             if self.settings.incoming_only {
                 self.parameters.loosen(&carrier.name)?;
             }
-            self.links.push(carrier.link);
+            self.carriers.push(carrier.link);
             self.mtu = Some(self.mtu.map_or(carrier.mtu, |mtu| mtu.min(carrier.mtu)));
         }
         if self.settings.incoming_only {
@@ -105,7 +105,7 @@ impl OverlayBackend for HostGw {
         vec![self.socket.port()]
     }
 
-    fn links(&self) -> Vec<LinkIndex> {
-        self.links.clone()
+    fn carriers(&self) -> Vec<LinkIndex> {
+        self.carriers.clone()
     }
 }

@@ -24,7 +24,7 @@ pub struct None {
     settings: OverlaySettings,
     socket: Rtnetlink,
     parameters: Parameters,
-    links: Vec<LinkIndex>,
+    carriers: Vec<LinkIndex>,
     mtu: Option<u32>,
 }
 
@@ -38,18 +38,18 @@ impl None {
             settings: settings.clone(),
             socket: Rtnetlink::open()?,
             parameters: Parameters::default(),
-            links: Vec::new(),
+            carriers: Vec::new(),
             mtu: Option::None,
         })
     }
 
     fn reconcile(&mut self, table: &OverlayTable) -> Result<(), Error> {
-        self.links.clear();
+        self.carriers.clear();
         self.mtu = Option::None;
         for (family, own) in &table.own {
             self.parameters.forward(*family)?;
             let carrier = carrier::find(&mut self.socket, own, &self.settings, 0)?;
-            self.links.push(carrier.link);
+            self.carriers.push(carrier.link);
             self.mtu = Some(self.mtu.map_or(carrier.mtu, |mtu| mtu.min(carrier.mtu)));
         }
         // What an overlay of ours left, which nobody would mend any more.
@@ -78,7 +78,7 @@ impl OverlayBackend for None {
         vec![self.socket.port()]
     }
 
-    fn links(&self) -> Vec<LinkIndex> {
-        self.links.clone()
+    fn carriers(&self) -> Vec<LinkIndex> {
+        self.carriers.clone()
     }
 }

@@ -150,10 +150,7 @@ impl OverlayBackend for Vxlan {
         vec![self.socket.port()]
     }
 
-    fn links(&self) -> Vec<LinkIndex> {
-        let devices = self.devices.values();
-        devices
-            .flat_map(|device| [device.index, device.lower])
-            .collect()
+    fn carriers(&self) -> Vec<LinkIndex> {
+        self.devices.values().map(|device| device.lower).collect()
     }
 }

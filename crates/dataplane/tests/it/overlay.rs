@@ -2,6 +2,7 @@
 //! underlay of two segments; pods that send from node to node.
 
 mod direct;
+mod faults;
 mod nodes;
 mod sync;
 mod traffic;

@@ -72,7 +72,8 @@ pub enum Notification {
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
-    pending: VecDeque<Notification>,
+    /// With the port of the socket that caused it.
+    pending: VecDeque<(Notification, u32)>,
 }
 
 impl Monitor {
@@ -96,6 +97,20 @@ impl Monitor {
     /// # Errors
     /// [`Error::Monitor`].
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Notification>> {
+        let next = self.next_with_origin(timeout)?;
+        Ok(next.map(|(notification, _)| notification))
+    }
+
+    /// As [`Monitor::next`], with the port of the socket whose request caused it
+    /// ([`super::Rtnetlink::port`]); 0 is the kernel itself, which tells most of
+    /// what happens to interfaces in its own name, whoever asked for it.
+    ///
+    /// # Errors
+    /// [`Error::Monitor`].
+    pub fn next_with_origin(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Result<Option<(Notification, u32)>> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             if let Some(notification) = self.pending.pop_front() {
@@ -118,14 +133,17 @@ impl Monitor {
 
     fn fill(&mut self) -> Result<()> {
         let Some(messages) = self.socket.notifications().map_err(Error::Monitor)? else {
-            self.pending.push_back(Notification::Lost);
+            self.pending.push_back((Notification::Lost, 0));
             return Ok(());
         };
         for message in messages.iter() {
-            match decode(&message) {
-                Ok(message) => self.pending.extend(notification(&message)),
-                Err(_) => self.pending.push_back(Notification::Lost),
-            }
+            let origin = message.port;
+            let notification = match decode(&message) {
+                Ok(message) => notification(&message),
+                Err(_) => Some(Notification::Lost),
+            };
+            let pending = notification.map(|notification| (notification, origin));
+            self.pending.extend(pending);
         }
         Ok(())
     }

@@ -423,3 +423,28 @@ fn notifications_tell_what_happened() {
         assert!(seen.contains(&expected), "{expected:?} in {seen:#?}");
     }
 }
+
+#[test]
+fn notifications_of_routes_name_the_socket_that_caused_them() {
+    let (namespace, mut one) = socket();
+    let link = one.create_link(&NewLink::bridge("br").up()).unwrap();
+    let mut other = Rtnetlink::open_in(&namespace).unwrap();
+    let monitor = || Monitor::open(&[Group::Route]);
+    let mut monitor = namespace.run(monitor).unwrap().unwrap();
+    for (socket, destination) in [(&mut one, "10.1.0.0/24"), (&mut other, "10.2.0.0/24")] {
+        let route = Route::new(net(destination)).dev(link).scope_link();
+        socket.add_route(&route).unwrap();
+        let origin = loop {
+            let told = monitor.next_with_origin(WAIT).unwrap();
+            match told.expect("a notification") {
+                (Notification::Route(true, told), origin)
+                    if told.destination == route.destination =>
+                {
+                    break origin;
+                }
+                _ => {}
+            }
+        };
+        assert_eq!(origin, socket.port(), "{destination}");
+    }
+}

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use podway_dataplane::overlay::{
@@ -117,12 +117,25 @@ impl Underlay {
         (namespace, socket)
     }
 
+    /// Takes a node's wire away, as a machine that is gone does.
+    pub(crate) fn disconnect(&mut self, number: u8) {
+        let end = self.socket.link(&format!("node{number}")).unwrap();
+        if let Some(end) = end {
+            self.socket.delete_link(end.index).unwrap();
+        }
+    }
+
     /// Gives the world outside a route to a node's pods.
     pub(crate) fn know_the_way_to(&mut self, node: &TestNode) {
-        let bridge = format!("segment{}", node.segment);
+        self.route_through(node, node);
+    }
+
+    /// Gives the world outside a route to a node's pods through another.
+    pub(crate) fn route_through(&mut self, node: &TestNode, router: &TestNode) {
+        let bridge = format!("segment{}", router.segment);
         let bridge = self.socket.link(&bridge).unwrap().unwrap().index;
-        let object = node.plain();
-        for (prefix, address) in object.pod_prefixes.iter().zip(object.addresses) {
+        let addresses = router.plain().addresses;
+        for (prefix, address) in node.plain().pod_prefixes.iter().zip(addresses) {
             let route = Route::new(*prefix).via(address).dev(bridge);
             self.socket.add_route(&route).unwrap();
         }
@@ -352,7 +365,20 @@ pub(crate) fn serve(namespace: &NetNs) {
 /// Connects, sends so much that the largest packets are needed both ways, and
 /// returns the client's address as the server saw it.
 pub(crate) fn connect(from: &NetNs, to: IpAddr, limit: Duration) -> std::io::Result<IpAddr> {
-    from.run(|| exchange(to, limit)).unwrap()
+    let deadline = Instant::now() + limit;
+    loop {
+        let outcome = from.run(|| exchange(to, limit)).unwrap();
+        match outcome {
+            // On a busy machine the kernel tells a bridge late that a port is
+            // up: questions for neighbours were lost until then.
+            Err(error) if is_unresolved(&error) && Instant::now() < deadline => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_unresolved(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::HostUnreachable
 }
 
 fn exchange(to: IpAddr, limit: Duration) -> std::io::Result<IpAddr> {
