@@ -127,9 +127,11 @@ impl Tracked {
         self.feature.describe(report);
     }
 
-    /// Somebody else may have changed what the kernel holds.
+    /// Somebody else may have changed what the kernel holds, or what kept it from
+    /// taking the last write: no reason to pause any longer.
     pub(crate) fn doubt(&mut self) {
         self.is_unsure = true;
+        self.retry_at = None;
     }
 
     /// Plans, without writing.

@@ -16,7 +16,7 @@ use crate::feature::Feature;
 use crate::status::Writes;
 use masquerade::Masquerade;
 use overlay::Overlay;
-pub(crate) use overlay::OverlayConfig;
+pub(crate) use overlay::{OverlayConfig, OverlayWatch};
 use policies::Policies;
 use services::Services;
 
@@ -27,6 +27,8 @@ pub(crate) struct Features {
     pub(crate) all: Vec<Box<dyn Feature>>,
     /// The netlink ports by which notifications name our own changes.
     pub(crate) ports: Vec<u32>,
+    /// What of the node's links and routes concerns the overlay.
+    pub(crate) overlay: Option<OverlayWatch>,
 }
 
 impl Features {
@@ -69,6 +71,7 @@ impl Features {
             let settings = OverlayConfig::read(&config.overlay).map_err(failed("overlay"))?;
             let overlay = Overlay::open(config, &settings, node, counters.clone())
                 .map_err(failed("overlay"))?;
+            features.overlay = Some(overlay.watch());
             features.all.push(Box::new(overlay));
         }
         Ok(features)

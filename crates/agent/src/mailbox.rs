@@ -5,7 +5,7 @@
 //! writes: of several changes of one object it sees the last, so the mailbox
 //! never holds more than the cluster has objects.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
@@ -43,6 +43,8 @@ pub(crate) struct Batch {
     pub(crate) is_synced: bool,
     /// Somebody else changed our kernel objects.
     pub(crate) is_disturbed: bool,
+    /// Somebody else changed what these features made or depend on.
+    pub(crate) disturbed: BTreeSet<&'static str>,
     /// Requests, oldest first.
     pub(crate) requests: VecDeque<Request>,
     /// The agent is to end.
@@ -56,6 +58,7 @@ impl Batch {
             && self.faults.is_empty()
             && self.watches.is_empty()
             && self.requests.is_empty()
+            && self.disturbed.is_empty()
             && !(self.is_synced || self.is_disturbed || self.is_ending)
     }
 
@@ -115,6 +118,13 @@ impl Mailbox {
 
     pub(crate) fn disturb(&self) {
         self.put(|batch| batch.is_disturbed = true);
+    }
+
+    /// Somebody else changed what a feature made or depends on.
+    pub(crate) fn disturb_feature(&self, feature: &'static str) {
+        self.put(|batch| {
+            batch.disturbed.insert(feature);
+        });
     }
 
     pub(crate) fn end(&self) {

@@ -53,6 +53,9 @@ async fn serve(config: Configuration, node: Arc<str>) -> Result<(), Error> {
     let counters = Counters::default();
     let features = Features::open(&config, &node, &counters)?;
     foreign::watch(&features.ports, mailbox.clone())?;
+    if let Some(overlay) = features.overlay {
+        overlay.start(mailbox.clone())?;
+    }
     let (post, publisher) =
         publish::post(client.clone(), node.clone(), config.observability.enabled);
     let readiness = Arc::new(Mutex::new(AgentStatus {

@@ -124,6 +124,10 @@ impl<O: Outbox> Sync<O> {
             tracing::warn!("somebody else changed our kernel objects, comparing everything");
             self.features.iter_mut().for_each(Tracked::doubt);
         }
+        let disturbed = &batch.disturbed;
+        let is_disturbed = |feature: &&mut Tracked| disturbed.contains(feature.name());
+        let disturbed = self.features.iter_mut().filter(is_disturbed);
+        disturbed.for_each(Tracked::doubt);
         if self.is_synced {
             self.write(now);
             self.serve_requests(now);

@@ -2,11 +2,13 @@
 
 mod settings;
 mod side;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use podway_dataplane::overlay::{Error, read_underlay, remove_others};
+use parking_lot::Mutex;
+use podway_dataplane::overlay::{Error, Interest, read_underlay, remove_others};
 use podway_kernel::route::Rtnetlink;
 use podway_model::{ClusterState, Update};
 use podway_plan::overlay::{Annotations, OverlayMode, publish, subnet_env};
@@ -18,6 +20,7 @@ use crate::files;
 use crate::status::{LeftOut, OverlayStatus};
 pub(crate) use settings::OverlayConfig;
 use side::Side;
+pub(crate) use watch::OverlayWatch;
 
 /// At most so many nodes that are left out are listed in the status.
 const MOST_LEFT_OUT: usize = 10;
@@ -32,6 +35,8 @@ pub(crate) struct Overlay {
     /// Where `subnet.env` goes, and whether pods are masqueraded.
     subnet_file: Option<PathBuf>,
     masquerade: bool,
+    /// What the watcher of links and routes looks for.
+    interest: Arc<Mutex<Interest>>,
     /// Devices of overlays that are no longer configured are gone.
     is_alone: bool,
     mtu: Option<u32>,
@@ -55,9 +60,29 @@ impl Overlay {
             counters,
             subnet_file: config.overlay.subnet_file.clone(),
             masquerade: config.pods.enabled && config.pods.masquerade,
+            interest: Arc::default(),
             is_alone: false,
             mtu: None,
         })
+    }
+
+    /// What has to be watched for it.
+    pub(crate) fn watch(&self) -> OverlayWatch {
+        let sides = std::iter::once(&self.main).chain(&self.also);
+        OverlayWatch {
+            own: sides
+                .flat_map(Side::netlink_ports)
+                .chain([self.socket.port()])
+                .collect(),
+            interest: self.interest.clone(),
+        }
+    }
+
+    fn follow_interest(&self) {
+        let sides = std::iter::once(&self.main).chain(&self.also);
+        let carriers = sides.flat_map(Side::carriers);
+        let (settings, table) = self.main.plan_of();
+        *self.interest.lock() = Interest::of(table, carriers, settings.needs_underlay());
     }
 
     fn sides(&mut self) -> impl Iterator<Item = &mut Side> {
@@ -149,9 +174,8 @@ impl Feature for Overlay {
         }
         // First what packets are sent by, so that no route is gone before
         // another has taken its place.
-        let mut writes = 0;
         let report = self.main.write(scope)?;
-        writes += report.writes;
+        let mut writes = report.writes;
         self.mtu = report.pod_mtu;
         for side in &mut self.also {
             let report = side.write(scope)?;
@@ -160,6 +184,7 @@ impl Feature for Overlay {
             self.mtu = self.mtu.min(report.pod_mtu.or(self.mtu));
         }
         self.counters.requests(writes);
+        self.follow_interest();
         if self.mtu.is_some() {
             self.remove_others();
         }

@@ -1,7 +1,7 @@
 //! The sync loop with the real backends, against the kernel, in namespaces of
 //! the tests' own. They need root.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use podway_cni::agent_protocol::{AgentStatus, Attachment};
@@ -25,6 +25,12 @@ use crate::status::NodeStatus;
 use crate::sync::{Outbox, Parts, Sync};
 
 mod overlay;
+mod overlay_faults;
+
+/// For what must come about.
+const LIMIT: Duration = Duration::from_secs(10);
+/// For what must not: longer than two rounds of a watcher's pace.
+const QUIET: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Default)]
 struct Latest(Arc<Mutex<Report>>);
@@ -42,7 +48,7 @@ impl Outbox for Latest {
 /// An agent of node1 without threads: turns are taken by the test.
 struct Agent {
     sync: Sync<Latest>,
-    mailbox: Mailbox,
+    mailbox: Arc<Mailbox>,
     latest: Latest,
     counters: Counters,
 }
@@ -57,6 +63,10 @@ impl Agent {
         let counters = Counters::default();
         let features = Features::open(config, &"node1".into(), &counters)
             .unwrap_or_else(|error| panic!("run as root: {error:?}"));
+        let mailbox = Arc::new(Mailbox::default());
+        if let Some(overlay) = features.overlay {
+            overlay.start(mailbox.clone()).unwrap();
+        }
         let latest = Latest::default();
         let sync = Sync::new(Parts {
             node: "node1".into(),
@@ -72,7 +82,7 @@ impl Agent {
         });
         let mut agent = Self {
             sync,
-            mailbox: Mailbox::default(),
+            mailbox,
             latest,
             counters,
         };
@@ -96,6 +106,39 @@ impl Agent {
         self.sync.take(batch, now);
         let status = self.status();
         assert!(status.problems.is_empty(), "{:?}", status.problems);
+        let after = self.counters.total();
+        Writes {
+            transactions: after.transactions - before.transactions,
+            objects: after.objects - before.objects,
+        }
+    }
+
+    /// Takes turns as they are asked for, until something is so.
+    fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        while !is_so(self) {
+            assert!(
+                Instant::now() < deadline,
+                "{what}; {:?}",
+                self.status().problems
+            );
+            let batch = self.mailbox.take(Some(deadline));
+            self.sync.take(batch, Instant::now());
+        }
+    }
+
+    /// Takes turns until nothing is asked for any more, and returns what was
+    /// written.
+    fn settle(&mut self) -> Writes {
+        let before = self.counters.total();
+        loop {
+            let quiet = Instant::now() + QUIET;
+            let batch = self.mailbox.take(Some(quiet));
+            if Instant::now() >= quiet {
+                break;
+            }
+            self.sync.take(batch, Instant::now());
+        }
         let after = self.counters.total();
         Writes {
             transactions: after.transactions - before.transactions,

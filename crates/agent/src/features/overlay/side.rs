@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use podway_dataplane::overlay::{BACKENDS, Error, OverlayBackend, SyncReport};
+use podway_kernel::route::LinkIndex;
 use podway_model::{ClusterState, Update};
 use podway_plan::overlay::{
     OverlayChange, OverlayMode, OverlayPlanner, OverlaySettings, OverlayTable, Underlay,
@@ -36,6 +37,14 @@ impl Side {
 
     pub(super) const fn mode(&self) -> OverlayMode {
         self.planner.settings().mode
+    }
+
+    pub(super) fn netlink_ports(&self) -> Vec<u32> {
+        self.backend.netlink_ports()
+    }
+
+    pub(super) fn carriers(&self) -> Vec<LinkIndex> {
+        self.backend.carriers()
     }
 
     /// What it plans by, and what it has planned.
