@@ -5,12 +5,14 @@
 //! Kubernetes.
 
 pub mod iptables;
+mod loopback;
 pub mod nftables;
 mod parts;
 mod stale;
 pub mod userspace;
 
 use std::fmt;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -50,6 +52,11 @@ pub trait ServiceBackend: Send {
     /// The netlink port that the kernel's notifications name as the origin of
     /// this backend's own changes, where it has one.
     fn netlink_port(&self) -> Option<u32>;
+
+    /// All of them, where there are several.
+    fn netlink_ports(&self) -> Vec<u32> {
+        self.netlink_port().into_iter().collect()
+    }
 }
 
 /// What a backend needs to know of its node. Whether to masquerade is in the
@@ -106,6 +113,22 @@ pub fn backend(name: &str) -> Option<&'static BackendSpec> {
     BACKENDS.iter().find(|spec| spec.name == name)
 }
 
+impl BackendSpec {
+    /// Opens the mode with everything that the settings ask for, in the calling
+    /// thread's network namespace.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn start(&self, settings: ServiceSettings) -> Result<Box<dyn ServiceBackend>, Error> {
+        // The proxy serves loopback addresses like any other.
+        if self.name == userspace::SPEC.name {
+            (self.open)(settings)
+        } else {
+            loopback::open(self, settings)
+        }
+    }
+}
+
 /// Why services are not in force.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -151,6 +174,16 @@ impl Default for ServiceSettings {
             localhost_node_ports: false,
             affinity_clients: 65_536,
         }
+    }
+}
+
+impl AddAssign for SyncReport {
+    fn add_assign(&mut self, other: Self) {
+        self.written.transactions += other.written.transactions;
+        self.written.messages += other.written.messages;
+        self.written.elements += other.written.elements;
+        self.full |= other.full;
+        self.stale_flows += other.stale_flows;
     }
 }
 

@@ -8,6 +8,8 @@ use podway_dataplane::service::{BACKENDS, BackendSpec, nftables, userspace};
 use podway_kernel::netns::NetNs;
 use podway_kernel::nft::{Nft, Nftables as _, Operation, Transaction};
 use podway_model::{Service, TrafficPolicy};
+use podway_plan::service::NodeContext;
+use podway_testkit::builders::{ip, prefixes};
 
 use super::served::{POD_FAR, POD_ONE, POD_TWO, Pod, Served, node_port, numbered, vip};
 use super::site::{
@@ -378,5 +380,47 @@ fn pod(reply: &Reply) -> &str {
     match reply {
         Reply::From { pod, .. } => pod,
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn loopback_addresses_serve_node_ports_where_they_are_asked_to() {
+    let local = Service {
+        external_policy: TrafficPolicy::Local,
+        ..numbered(2)
+    };
+    let services: [(Service, &[Pod]); 3] = [
+        (numbered(1), &[POD_ONE]),
+        (local, &[POD_TWO]),
+        (numbered(3), &[]),
+    ];
+    let modes = MODES
+        .into_iter()
+        .flat_map(|spec| [(spec, true), (spec, false)]);
+    for (spec, is_asked) in modes {
+        let context = NodeContext {
+            node: "node1".into(),
+            pod_prefixes: prefixes(&["10.244.1.0/24", "fd00:10:244:1::/64"]),
+            localhost_node_ports: is_asked,
+            ..NodeContext::default()
+        };
+        let served = Served::of(spec, context, &services);
+        let (node, mode) = (&served.site.node, spec.name);
+        let seen = GATEWAY;
+        for (family, loopback) in [(0, "127.0.0.1"), (0, "127.3.2.1"), (1, "::1")] {
+            let at = |number: u16| SocketAddr::new(ip(loopback), 30_000 + number);
+            let expected = |name: &str| match is_asked {
+                true => from(name, seen[family]),
+                false => Reply::Refused,
+            };
+            assert_eq!(connect(node, at(1)), expected("one"), "{mode}: {loopback}");
+            assert_eq!(connect(node, at(2)), expected("two"), "{mode}: {loopback}");
+            assert_eq!(connect(node, at(3)), Reply::Refused, "{mode}: {loopback}");
+            assert_eq!(
+                ask(&udp(node, at(1))),
+                expected("one"),
+                "{mode}: {loopback}"
+            );
+        }
     }
 }

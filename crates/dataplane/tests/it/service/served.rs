@@ -148,6 +148,6 @@ impl Served {
 }
 
 fn open(spec: &BackendSpec, site: &Site, context: &NodeContext) -> Box<dyn ServiceBackend> {
-    let opened = site.node.run(|| (spec.open)(settings(context))).unwrap();
+    let opened = site.node.run(|| spec.start(settings(context))).unwrap();
     opened.unwrap_or_else(|error| panic!("{}: {error:?}", spec.name))
 }

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use podway_dataplane::service::userspace::SPEC;
 use podway_kernel::netns::NetNs;
 use podway_model::{Change, EndpointSlice, IpFamily, Service, TrafficPolicy};
-use podway_plan::service::NodeContext;
-use podway_testkit::builders::{IntoObject as _, endpoint, ip, prefixes, slice, slice_port};
+use podway_testkit::builders::{IntoObject as _, endpoint, ip, slice, slice_port};
 
-use super::served::{POD_ONE, POD_TWO, Pod, Served, node_port, numbered, vip};
+use super::served::{POD_ONE, POD_TWO, Served, node_port, numbered, vip};
 use super::site::{
     CLIENT, Connection, NODE, ONE, Reply, TCP_PORT, TWO, ask, connect, from, serve, udp,
 };
@@ -211,41 +210,6 @@ fn shares_follow_weights() {
             }
         }
         assert_eq!((counts["one"], counts["two"]), (30, 10));
-    }
-}
-
-#[test]
-fn loopback_addresses_serve_node_ports_where_they_are_asked_to() {
-    let local = Service {
-        external_policy: TrafficPolicy::Local,
-        ..numbered(2)
-    };
-    let services: [(Service, &[Pod]); 3] = [
-        (numbered(1), &[POD_ONE]),
-        (local, &[POD_TWO]),
-        (numbered(3), &[]),
-    ];
-    for is_asked in [true, false] {
-        let context = NodeContext {
-            node: "node1".into(),
-            pod_prefixes: prefixes(&["10.244.1.0/24", "fd00:10:244:1::/64"]),
-            localhost_node_ports: is_asked,
-            ..NodeContext::default()
-        };
-        let served = Served::of(&SPEC, context, &services);
-        let node = &served.site.node;
-        let seen = super::site::GATEWAY;
-        for (family, loopback) in [(0, "127.0.0.1"), (0, "127.3.2.1"), (1, "::1")] {
-            let at = |number: u16| SocketAddr::new(ip(loopback), 30_000 + number);
-            let expected = |name: &str| match is_asked {
-                true => from(name, seen[family]),
-                false => Reply::Refused,
-            };
-            assert_eq!(connect(node, at(1)), expected("one"), "{loopback}");
-            assert_eq!(connect(node, at(2)), expected("two"), "{loopback}");
-            assert_eq!(connect(node, at(3)), Reply::Refused, "{loopback}");
-            assert_eq!(ask(&udp(node, at(1))), expected("one"), "{loopback}");
-        }
     }
 }
 
