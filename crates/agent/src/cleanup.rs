@@ -1,5 +1,6 @@
 //! Removes what an agent leaves in the kernel, and only that.
 
+use podway_cni::HOST_PORTS_TABLE;
 use podway_dataplane::names::{MASQUERADE_TABLE, POLICY_TABLE, SERVICE_TABLE};
 use podway_dataplane::overlay;
 use podway_kernel::nft::{self, Nft, Nftables, Operation, Transaction};
@@ -24,7 +25,12 @@ pub fn cleanup() -> Result<Vec<String>, Error> {
         Ok(false) => {}
         Err(error) => failures.push(format!("{object}: {error}")),
     };
-    for table in [SERVICE_TABLE, POLICY_TABLE, MASQUERADE_TABLE] {
+    for table in [
+        SERVICE_TABLE,
+        POLICY_TABLE,
+        MASQUERADE_TABLE,
+        HOST_PORTS_TABLE,
+    ] {
         let outcome = remove_table(table).map_err(|error| chain(&error));
         note(format!("table inet {table}"), outcome);
     }

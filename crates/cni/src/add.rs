@@ -8,6 +8,7 @@ use crate::agent_protocol::{AgentClient, Attachment};
 use crate::config::Config;
 use crate::environment::Target;
 use crate::error::Error;
+use crate::host_ports;
 use crate::interface::{self, PodInterface};
 use crate::ipam::{Assigned, Ipam};
 use crate::result;
@@ -45,6 +46,12 @@ fn finish(
     pod.connect(socket, end)?;
     pod.configure()?;
     interface::await_ready(socket, end, pod.ips.iter().map(|ip| ip.gateway))?;
+    host_ports::claim(
+        &config.network.data_dir,
+        &pod.target.owner,
+        &config.port_mappings,
+        pod.ips,
+    )?;
     await_policies(pod, config)
 }
 

@@ -11,6 +11,7 @@ use crate::add::pod_namespace;
 use crate::config::Config;
 use crate::environment::Target;
 use crate::error::Error;
+use crate::host_ports;
 use crate::interface::{belongs_to, host_name};
 use crate::ipam::Ipam;
 
@@ -33,6 +34,8 @@ pub(crate) fn check(target: &Target, config: &Config) -> Result<(), Error> {
     check.addresses();
     check.node_end(&mut Rtnetlink::open()?)?;
     check.pod_end(&namespace)?;
+    let in_force = host_ports::are_in_force(&config.network.data_dir, &target.owner)?;
+    check.require(in_force, || "its host ports are not in force".into());
     if check.problems.is_empty() {
         return Ok(());
     }

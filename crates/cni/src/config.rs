@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::environment::Args;
 use crate::error::Error;
+use crate::host_ports::PortMapping;
 use crate::ipam::{Range, Request};
 use crate::owner::Owner;
 use crate::version;
@@ -48,6 +49,7 @@ pub(crate) struct Config {
     /// Whether a pod starts although its policies are not known to be in force.
     pub(crate) fail_open: bool,
     pub(crate) dns: Value,
+    pub(crate) port_mappings: Vec<PortMapping>,
     /// What the plugins before this one made; for CHECK, what all have made.
     pub(crate) previous: Option<Value>,
 }

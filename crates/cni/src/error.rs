@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use podway_kernel::{netns, route, sysctl};
+use podway_kernel::{netns, nft, route, sysctl};
 
 use crate::agent_protocol::ClientError;
 use crate::owner::Owner;
@@ -151,6 +151,17 @@ pub enum Error {
         #[source]
         source: ClientError,
     },
+    /// A port of the node leads to another pod.
+    #[error("host port {port} is taken by {owner}")]
+    HostPortTaken {
+        /// `[ADDRESS:]PORT/PROTOCOL`.
+        port: String,
+        /// Whose it is.
+        owner: Owner,
+    },
+    /// nf_tables could not be read or written.
+    #[error("cannot program the host ports")]
+    Nft(#[from] nft::Error),
     /// CHECK has found differences.
     #[error("{owner} is not as ADD left it: {}", problems.join("; "))]
     Changed {
@@ -213,13 +224,17 @@ impl Error {
             Self::Decode(_) => 6,
             Self::Config { .. } | Self::OutOfRange { .. } => 7,
             Self::Namespace { .. } => 8,
-            Self::Exhausted { .. } | Self::Taken { .. } | Self::Policies { .. } => 11,
+            Self::Exhausted { .. }
+            | Self::Taken { .. }
+            | Self::HostPortTaken { .. }
+            | Self::Policies { .. } => 11,
             Self::NotReady { .. } => 50,
             Self::InterfaceExists { .. } | Self::AlreadyLeased { .. } => 100,
             Self::Changed { .. } => 102,
             Self::Incomplete { .. }
             | Self::Enter(_)
             | Self::Route(_)
+            | Self::Nft(_)
             | Self::Sysctl(_)
             | Self::NotReadyInTime { .. } => 101,
         }

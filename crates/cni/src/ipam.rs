@@ -1,29 +1,20 @@
-//! Address management: which pod has which address of the node's prefixes.
-//!
-//! One file holds it all, replaced as a whole under a lock, so that both
-//! families of a pod are given or taken together and a crash at any point
-//! leaves the state before or the state after. The file's name carries the
-//! boot's identity: no lease outlives the boot, as no sandbox does, so a reboot
-//! leaks nothing, and a file half-written by a power cut is never read.
+//! Address management: which pod has which address of the node's prefixes. Both
+//! families of a pod are given or taken together.
 
 mod range;
 mod state;
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use podway_kernel::sysctl;
 
 pub(crate) use range::{Range, RangeKeys};
 
 use crate::config::Network;
 use crate::error::Error;
 use crate::owner::Owner;
+use crate::state_file::StateFile;
 use state::State;
 
 /// What a pod wants.
@@ -48,52 +39,19 @@ pub(crate) struct Assigned {
 /// The addresses of one network on this node. Holding it holds the lock.
 #[derive(Debug)]
 pub(crate) struct Ipam {
-    directory: PathBuf,
-    file: PathBuf,
+    file: StateFile,
     state: State,
-    _lock: File,
 }
+
+/// The file in the network's folder.
+const FILE: &str = "leases";
 
 impl Ipam {
     /// Opens a network's state, and waits for its lock.
     pub(crate) fn open(network: &Network) -> Result<Self, Error> {
-        let boot = sysctl::read("kernel/random/boot_id")?;
-        Self::open_in_boot(&network.data_dir, &network.name, &boot)
-    }
-
-    fn open_in_boot(data_dir: &Path, network: &str, boot: &str) -> Result<Self, Error> {
-        let directory = data_dir.join(network);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&directory)
-            .map_err(failed("create", &directory))?;
-        let lock_path = directory.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .and_then(|lock| lock.lock().map(|()| lock))
-            .map_err(failed("lock", &lock_path))?;
-        let file = directory.join(format!("leases-{boot}.json"));
-        let state = match fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| Error::DamagedState {
-                path: file.clone(),
-                source,
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                forget_other_boots(&directory, &file)?;
-                State::default()
-            }
-            Err(error) => return Err(failed("read", &file)(error)),
-        };
-        Ok(Self {
-            directory,
-            file,
-            state,
-            _lock: lock,
-        })
+        let directory = network.data_dir.join(&network.name);
+        let (file, state) = StateFile::open(&directory, FILE)?;
+        Ok(Self { file, state })
     }
 
     /// Gives an interface one address of each set of ranges: of all, or none.
@@ -144,35 +102,9 @@ impl Ipam {
     }
 
     fn write(&mut self, state: State) -> Result<(), Error> {
-        let bytes = serde_json::to_vec(&state).expect("the state is plain data");
-        let new = self.directory.join("leases.new");
-        fs::write(&new, bytes)
-            .and_then(|()| fs::rename(&new, &self.file))
-            .map_err(failed("write", &self.file))?;
+        self.file.write(&state)?;
         self.state = state;
         Ok(())
-    }
-}
-
-/// The first call of a boot removes what the boots before have left.
-fn forget_other_boots(directory: &Path, current: &Path) -> Result<(), Error> {
-    let entries = fs::read_dir(directory).map_err(failed("list", directory))?;
-    for entry in entries.filter_map(Result::ok) {
-        let name = entry.file_name();
-        let is_state = name.to_string_lossy().starts_with("leases-");
-        if is_state && entry.path() != current {
-            fs::remove_file(entry.path()).map_err(failed("delete", &entry.path()))?;
-        }
-    }
-    Ok(())
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::State {
-        action,
-        path,
-        source,
     }
 }
 

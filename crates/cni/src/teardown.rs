@@ -6,17 +6,20 @@ use podway_kernel::route::Rtnetlink;
 
 use crate::config::Network;
 use crate::error::Error;
+use crate::host_ports;
 use crate::interface;
 use crate::ipam::Ipam;
 use crate::owner::Owner;
 
-/// Removes the interface and then gives its addresses back, and returns them:
-/// nobody else may get them while the old interface still answers for them.
+/// Removes host ports and interface, and then gives the addresses back, and
+/// returns them: nobody else may get them while the old interface still answers
+/// for them.
 pub(crate) fn tear_down(
     socket: &mut Rtnetlink,
     owner: &Owner,
     network: &Network,
 ) -> Result<Vec<IpAddr>, Error> {
+    host_ports::release(&network.data_dir, owner)?;
     interface::remove(socket, owner)?;
     release(owner, network)
 }

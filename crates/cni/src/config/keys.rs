@@ -13,6 +13,7 @@ use super::runtime::{ByConvention, Requested, RuntimeConfig};
 use super::{Config, Network, invalid};
 use crate::environment::Args;
 use crate::error::Error;
+use crate::host_ports::PortMapping;
 use crate::ipam::Range;
 
 /// The keys that are read besides those of [`Network`].
@@ -66,6 +67,8 @@ impl Keys {
             sets => of_runtime(sets)?,
         };
         check_families(&sets)?;
+        let port_mappings = self.runtime_config.port_mappings.clone();
+        port_mappings.iter().try_for_each(PortMapping::check)?;
         Ok(Config {
             network,
             mtu: self.mtu.unwrap_or(DEFAULT_MTU),
@@ -81,6 +84,7 @@ impl Keys {
                 Some(dns) => dns.of_result(),
                 None => self.dns.unwrap_or_else(|| Value::Object(Map::new())),
             },
+            port_mappings,
             previous: self.prev_result.map(Value::Object),
         })
     }

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::host_ports::PortMapping;
 use crate::ipam::RangeKeys;
 
 /// `runtimeConfig`: the values of the capabilities that the list declares.
@@ -16,6 +17,7 @@ pub(super) struct RuntimeConfig {
     pub(super) mac: Option<String>,
     pub(super) ip_ranges: Vec<Vec<RangeKeys>>,
     pub(super) dns: Option<RuntimeDns>,
+    pub(super) port_mappings: Vec<PortMapping>,
 }
 
 /// `args`, where runtimes put wishes before there were capabilities.

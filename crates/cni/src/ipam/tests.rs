@@ -1,3 +1,4 @@
+use std::fs;
 use std::path::PathBuf;
 
 use super::*;
@@ -17,7 +18,12 @@ impl Folder {
     }
 
     fn open_in(&self, boot: &str) -> Ipam {
-        Ipam::open_in_boot(&self.0, "pods", boot).unwrap()
+        self.try_open_in(boot).unwrap()
+    }
+
+    fn try_open_in(&self, boot: &str) -> Result<Ipam, Error> {
+        let (file, state) = StateFile::open_in_boot(&self.0.join("pods"), FILE, boot)?;
+        Ok(Ipam { file, state })
     }
 }
 
@@ -196,7 +202,7 @@ fn a_reboot_forgets_every_lease_and_the_old_file() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["leases-boot-2.json", "lock"]);
+    assert_eq!(names, ["leases-boot-2.json", "leases.lock"]);
 }
 
 #[test]
@@ -216,7 +222,7 @@ fn a_damaged_state_is_named_and_never_overwritten() {
     drop(folder.open());
     let file = folder.0.join("pods/leases-boot-1.json");
     fs::write(&file, "garbage").unwrap();
-    let error = Ipam::open_in_boot(&folder.0, "pods", "boot-1").unwrap_err();
+    let error = folder.try_open_in("boot-1").unwrap_err();
     assert!(error.to_string().contains("leases-boot-1.json"), "{error}");
     assert_eq!(fs::read_to_string(&file).unwrap(), "garbage");
 }

@@ -15,7 +15,7 @@ use crate::node::{Node, Pod};
 const PORT: u16 = 80;
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 /// For connections that must not come about; a working one takes microseconds.
-const NEVER: Duration = Duration::from_millis(700);
+pub(crate) const NEVER: Duration = Duration::from_millis(700);
 
 /// Listens in a namespace on every address and answers each connection with
 /// the address of the client.
@@ -32,8 +32,13 @@ pub(crate) fn serve(namespace: &NetNs) {
 
 /// Connects from a namespace and returns what the server says.
 pub(crate) fn connect(from: &NetNs, to: IpAddr, limit: Duration) -> std::io::Result<String> {
+    connect_to(from, SocketAddr::new(to, PORT), limit)
+}
+
+/// As [`connect`], to a port of one's own choice.
+pub(crate) fn connect_to(from: &NetNs, to: SocketAddr, limit: Duration) -> std::io::Result<String> {
     from.run(|| {
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::new(to, PORT), limit)?;
+        let mut stream = TcpStream::connect_timeout(&to, limit)?;
         stream.set_read_timeout(Some(limit))?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;

@@ -9,6 +9,7 @@
 mod chaining;
 mod connectivity;
 mod failures;
+mod host_ports;
 mod matrix;
 mod node;
 mod protocol;
