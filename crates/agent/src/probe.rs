@@ -7,7 +7,7 @@
 use podway_dataplane as dataplane;
 use podway_dataplane::overlay::Need;
 use podway_kernel::netns::NetNs;
-use podway_kernel::route::{NewLink, Rtnetlink, VethPeer};
+use podway_kernel::route::{LinkChange, NewLink, Rtnetlink, VethPeer};
 use podway_model::ClusterState;
 use podway_plan::overlay::OverlayMode;
 
@@ -50,10 +50,16 @@ const PODS_NEED: [Need; 1] = [Need {
 }];
 
 fn probe_links(config: &Configuration) -> Result<(), Error> {
-    let mut socket = Rtnetlink::open().map_err(|source| Error::Open {
+    let unusable = |source| Error::Open {
         feature: "rtnetlink",
         source: Box::new(source),
-    })?;
+    };
+    let mut socket = Rtnetlink::open().map_err(unusable)?;
+    // As on every node; in a new namespace it is down, and routes need it.
+    if let Some(loopback) = socket.link("lo").map_err(unusable)? {
+        let up = LinkChange::new().up();
+        socket.change_link(loopback.index, &up).map_err(unusable)?;
+    }
     let mut needs = Vec::new();
     if config.pods.enabled {
         needs.extend(PODS_NEED.iter().map(|need| ("pods", need)));
