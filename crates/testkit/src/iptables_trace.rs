@@ -21,8 +21,9 @@ pub struct TracedPacket {
     pub destination: SocketAddr,
     /// The transport protocol, as rules name it: `tcp`.
     pub protocol: &'static str,
-    /// Whether the node itself opens the connection.
-    pub from_node: bool,
+    /// The interface that it comes in by; `None` where the node itself opens the
+    /// connection.
+    pub interface: Option<&'static str>,
 }
 
 /// An end that the packet can come to.
@@ -110,20 +111,20 @@ impl<'r> Tracer<'r> {
             joined: BTreeSet::new(),
             fate: Fate::Pass,
         };
-        let first = if packet.from_node {
+        let first = if packet.interface.is_none() {
             "OUTPUT"
         } else {
             "PREROUTING"
         };
         let mut states = self.hook(vec![state], Table::Nat, |_| Some(first));
-        if packet.from_node {
+        if packet.interface.is_none() {
             states = self.hook(states, Table::Filter, |_| Some("OUTPUT"));
         }
         let states = self.hook(states, Table::Filter, |state| {
             if self.local.contains(&state.packet.destination.ip()) {
                 Some("INPUT")
             } else {
-                (!packet.from_node).then_some("FORWARD")
+                packet.interface.map(|_| "FORWARD")
             }
         });
         let states = self.hook(states, Table::Nat, |_| Some("POSTROUTING"));
@@ -230,6 +231,11 @@ impl<'r> Tracer<'r> {
         match option {
             "-s" => prefix().contains(&state.packet.source.ip()),
             "-d" => prefix().contains(&state.packet.destination.ip()),
+            "-i" => {
+                let interface = state.packet.interface.unwrap_or_default();
+                let begin = argument.strip_suffix('+');
+                begin.map_or(argument == interface, |begin| interface.starts_with(begin))
+            }
             "-p" => argument == state.packet.protocol,
             "--dport" => argument == state.packet.destination.port().to_string(),
             "--src-type" => is_local(state.packet.source.ip()),
@@ -359,7 +365,7 @@ mod tests {
             source: socket(source),
             destination: socket(destination),
             protocol: "tcp",
-            from_node: source.starts_with(NODE),
+            interface: (!source.starts_with(NODE)).then_some("eth0"),
         }
     }
 

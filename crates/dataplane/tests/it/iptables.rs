@@ -25,6 +25,7 @@ fn plan(state: &ClusterState, context: &NodeContext) -> ServiceTable {
 fn settings(context: &NodeContext) -> ServiceSettings {
     ServiceSettings {
         pod_prefixes: context.pod_prefixes.clone(),
+        pod_interfaces: context.pod_interfaces.clone(),
         node_port_prefixes: context.node_port_prefixes.clone(),
         ..ServiceSettings::default()
     }

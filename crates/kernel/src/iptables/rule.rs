@@ -66,6 +66,18 @@ impl Rule {
         self.with(format_args!("! -d {}", prefix.trunc()))
     }
 
+    /// `-i INTERFACE`: a name, or the begin of one and a plus sign.
+    #[must_use]
+    pub fn input(self, interface: &str) -> Self {
+        self.with(format_args!("-i {interface}"))
+    }
+
+    /// `! -i INTERFACE`. What the host itself sends has come in by none.
+    #[must_use]
+    pub fn not_input(self, interface: &str) -> Self {
+        self.with(format_args!("! -i {interface}"))
+    }
+
     /// `-p PROTOCOL`.
     #[must_use]
     pub fn protocol(self, protocol: &str) -> Self {

@@ -77,6 +77,12 @@ fn every_part(family: Family) -> [(Table, Vec<Rule>); 2] {
             .transport("sctp")
             .translate(host.addr(), 8080),
         Rule::new().comment("a rule without a target"),
+        Rule::new().source(prefix).input("veth+").jump("RETURN"),
+        Rule::new()
+            .destination(host)
+            .not_input("cni0")
+            .protocol("tcp")
+            .jump("RETURN"),
     ];
     let filter = vec![
         Rule::new()

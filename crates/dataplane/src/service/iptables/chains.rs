@@ -1,6 +1,6 @@
 //! The chains of a service port, in kube-proxy's order and words.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -33,10 +33,9 @@ pub(super) fn of_pool(said: &Said<'_>, reach: Reach, pool: &Pool, site: &Site) -
         .filter(|(_, route)| forward(route).is_some_and(|pool| pool.reach == reach))
         .filter_map(|(frontend, route)| match frontend.address {
             FrontendAddress::Ip(address) => {
-                let (begin, target) = masquerade(route, site)?;
+                let (begin, target) = masquerade(route, address, site)?;
                 let protocol = frontend.protocol.name();
                 let rule = begin
-                    .destination(address.into())
                     .protocol(protocol)
                     .comment(&format!("{} cluster IP", said.service))
                     .destination_port(protocol, frontend.port);
@@ -112,10 +111,10 @@ pub(super) fn external(route: &Route, site: &Site) -> Vec<Rule> {
     let (pod, node, outside) = (&route.from_pod, &route.from_node, &route.from_outside);
     let mut rules = Vec::new();
     if pod != outside {
-        for prefix in &site.pods {
+        for begin in site.from_pods() {
             let comment = format!("pod traffic for {destinations}");
             let sources = Sources {
-                begin: Rule::new().source(*prefix),
+                begin,
                 kind: None,
                 mark: &comment,
                 go: Some(&comment),
@@ -225,7 +224,7 @@ fn forward(route: &Route) -> Option<&PoolId> {
 
 /// Who is masqueraded on the way to a cluster IP: how the rule begins, and
 /// where it jumps.
-fn masquerade<'s>(route: &Route, site: &'s Site) -> Option<(Rule, &'s str)> {
+fn masquerade(route: &Route, address: IpAddr, site: &Site) -> Option<(Rule, &'static str)> {
     let masqueraded = |verdict: &Verdict| {
         matches!(
             verdict,
@@ -236,7 +235,7 @@ fn masquerade<'s>(route: &Route, site: &'s Site) -> Option<(Rule, &'s str)> {
         )
     };
     if masqueraded(&route.from_pod) {
-        return Some((Rule::new(), MARK_MASQ));
+        return Some((Rule::new().destination(address.into()), MARK_MASQ));
     }
-    masqueraded(&route.from_outside).then(|| site.mark_remote())
+    masqueraded(&route.from_outside).then(|| site.remote(address))
 }

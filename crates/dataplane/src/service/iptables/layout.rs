@@ -29,9 +29,9 @@ pub(super) fn chains(
             cluster_ips(site, service_prefixes),
         ),
     ];
-    if site.mark_remote().1 == MARK_MASQ_REMOTE {
-        let pods = site.pods.iter();
-        let mut rules: Vec<Rule> = pods
+    if let Some(prefixes) = site.several_prefixes() {
+        let mut rules: Vec<Rule> = prefixes
+            .iter()
             .map(|prefix| Rule::new().source(*prefix).jump("RETURN"))
             .collect();
         rules.push(Rule::new().jump(MARK_MASQ));

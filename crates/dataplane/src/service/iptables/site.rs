@@ -3,6 +3,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use podway_kernel::iptables::{Family, Rule};
 use podway_model::IpFamily;
+use podway_plan::service::Interfaces;
 
 use super::names::{MARK_MASQ, MARK_MASQ_REMOTE};
 use crate::names::MASQUERADE_MARK;
@@ -12,13 +13,21 @@ use crate::service::ServiceSettings;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Site {
     pub(super) family: IpFamily,
-    /// Prefixes of this node's pods, none inside another.
-    pub(super) pods: Vec<IpNet>,
+    pub(super) pods: Pods,
     /// Which of the node's addresses serve node ports; none is all of them.
     pub(super) node_ports: Vec<IpNet>,
     /// Whether packets that conntrack calls invalid are dropped: not where the
     /// operator made conntrack liberal.
     pub(super) drop_invalid: bool,
+}
+
+/// How rules tell this node's pods from others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pods {
+    /// By these prefixes, none inside another.
+    Prefixes(Vec<IpNet>),
+    /// By an interface, as rules name it.
+    Interface(String),
 }
 
 impl Site {
@@ -29,20 +38,47 @@ impl Site {
         };
         Self {
             family,
-            pods: of_family(&settings.pod_prefixes),
+            pods: match &settings.pod_interfaces {
+                Some(Interfaces::Named(name)) => Pods::Interface(name.to_string()),
+                Some(Interfaces::Prefixed(prefix)) => Pods::Interface(format!("{prefix}+")),
+                None => Pods::Prefixes(of_family(&settings.pod_prefixes)),
+            },
             node_ports: of_family(&settings.node_port_prefixes),
             drop_invalid,
         }
     }
 
-    /// The chain that marks what is from no pod of this node, and the match
-    /// that a rule which jumps there begins with.
-    pub(super) fn mark_remote(&self) -> (Rule, &'static str) {
-        match self.pods[..] {
-            [] => (Rule::new(), MARK_MASQ),
-            [pods] => (Rule::new().not_source(pods), MARK_MASQ),
-            // No rule can exclude several prefixes.
-            _ => (Rule::new(), MARK_MASQ_REMOTE),
+    /// How a rule begins that matches what is for the address and from no pod of
+    /// this node, and the chain that marks it.
+    pub(super) fn remote(&self, address: IpAddr) -> (Rule, &'static str) {
+        let to = |rule: Rule| rule.destination(address.into());
+        match &self.pods {
+            Pods::Interface(interface) => (to(Rule::new()).not_input(interface), MARK_MASQ),
+            Pods::Prefixes(prefixes) => match prefixes[..] {
+                [] => (to(Rule::new()), MARK_MASQ),
+                [pods] => (to(Rule::new().not_source(pods)), MARK_MASQ),
+                // No rule can exclude several prefixes.
+                _ => (to(Rule::new()), MARK_MASQ_REMOTE),
+            },
+        }
+    }
+
+    /// The prefixes that take a chain of their own to exclude.
+    pub(super) fn several_prefixes(&self) -> Option<&[IpNet]> {
+        match &self.pods {
+            Pods::Prefixes(prefixes) if prefixes.len() > 1 => Some(prefixes),
+            _ => None,
+        }
+    }
+
+    /// How rules begin that match what is from a pod of this node.
+    pub(super) fn from_pods(&self) -> Vec<Rule> {
+        match &self.pods {
+            Pods::Interface(interface) => vec![Rule::new().input(interface)],
+            Pods::Prefixes(prefixes) => {
+                let prefixes = prefixes.iter();
+                prefixes.map(|prefix| Rule::new().source(*prefix)).collect()
+            }
         }
     }
 

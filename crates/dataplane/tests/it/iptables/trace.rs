@@ -9,9 +9,9 @@ use std::path::Path;
 use podway_dataplane::service::iptables::{cluster_ip_set, render};
 use podway_kernel::iptables::{Chains, Table};
 use podway_model::{IpFamily, Protocol, Service};
-use podway_plan::service::{self, Packet, ServiceTable, Source};
+use podway_plan::service::{self, Interfaces, NodeContext, Packet, ServiceTable, Source};
 use podway_testkit::builders::{
-    self, IntoObject as _, endpoint, ip, port, slice, slice_port, socket, state,
+    self, IntoObject as _, endpoint, ip, port, prefixes, slice, slice_port, socket, state,
 };
 use podway_testkit::iptables_trace::{End, Fate, TracedPacket, Tracer};
 use podway_testkit::scenario::{self, Case, Flow};
@@ -96,7 +96,11 @@ fn traced(packet: &Packet) -> TracedPacket {
         source: SocketAddr::new(packet.source_address, 40_000),
         destination: packet.destination,
         protocol: packet.protocol.name(),
-        from_node: packet.source == Source::Node,
+        interface: match packet.source {
+            Source::Pod => Some("veth1a2b3c4d"),
+            Source::Node => None,
+            Source::Outside => Some("eth0"),
+        },
     }
 }
 
@@ -160,7 +164,7 @@ fn a_remembered_client_comes_to_one_endpoint_only() {
         source: socket("10.244.1.9:40000"),
         destination: socket("10.96.0.1:80"),
         protocol: "tcp",
-        from_node: false,
+        interface: Some("veth1a2b3c4d"),
     };
     let first = tracer(&rules, &table, []).trace(&packet);
     assert_eq!(first.len(), 3, "each endpoint can be chosen: {first:?}");
@@ -232,16 +236,19 @@ const NODE: [&str; 2] = ["172.16.0.11", "fd00:172:16::11"];
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever the services are, and however they clash with each other and
-    /// with the node's addresses.
+    /// Whatever the services are, however they clash with each other and with the
+    /// node's addresses, and however pods are told from others.
     #[test]
     fn any_packet_ends_where_the_table_says(
         objects in prop::collection::vec(any_object(), 1..10),
         packets in prop::collection::vec(any_packet(), 1..20),
+        detector in 0..4_usize,
+        masquerade_all: bool,
     ) {
+        let context = NodeContext { masquerade_all, ..detected(detector) };
         let node = builders::node("node1", &NODE, &[]).object();
-        let table = plan(&state(objects.into_iter().chain([node])), &context());
-        let rules = IpFamily::ALL.map(|family| render(&table, &settings(&context()), family));
+        let table = plan(&state(objects.into_iter().chain([node])), &context);
+        let rules = IpFamily::ALL.map(|family| render(&table, &settings(&context), family));
         for packet in packets {
             let family = IpFamily::of(&packet.destination.ip());
             let rules = &rules[family as usize];
@@ -249,5 +256,26 @@ proptest! {
             let decided = scenario::outcome(&service::decide(&table, &packet).outcome);
             prop_assert_eq!(outcome(&ends, &packet), decided, "{:?}\n{}", packet, text(rules));
         }
+    }
+}
+
+/// The ways in which a node can tell its pods from others.
+fn detected(detector: usize) -> NodeContext {
+    let none = NodeContext {
+        pod_prefixes: Vec::new(),
+        ..context()
+    };
+    match detector {
+        0 => context(),
+        1 => NodeContext {
+            pod_prefixes: prefixes(&["10.244.1.0/25", "10.244.9.0/24", "fd00:10:244:1::/64"]),
+            ..none
+        },
+        2 => NodeContext {
+            pod_interfaces: Some(Interfaces::Prefixed("veth".into())),
+            ..none
+        },
+        // Nobody is known to be a pod, so nobody's verdict says pod.
+        _ => none,
     }
 }
