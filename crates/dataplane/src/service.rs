@@ -124,7 +124,7 @@ impl BackendSpec {
         if self.name == userspace::SPEC.name {
             (self.open)(settings)
         } else {
-            loopback::open(self, settings)
+            loopback::open(self, &settings)
         }
     }
 }

@@ -27,13 +27,13 @@ struct WithLoopback {
 /// What the mode's own `open` says, or the proxy's.
 pub(super) fn open(
     spec: &BackendSpec,
-    settings: ServiceSettings,
+    settings: &ServiceSettings,
 ) -> Result<Box<dyn ServiceBackend>, Error> {
     let mut opened = WithLoopback {
         backend: (spec.open)(settings.clone())?,
         proxy: None,
     };
-    opened.provide(&settings)?;
+    opened.provide(settings)?;
     if opened.proxy.is_none() {
         // One that ran before may have left its table.
         remove_table()?;

@@ -97,7 +97,7 @@ impl Worker {
             self.expire(Instant::now());
             for _ in 0..self.busy.len() {
                 if let Some(id) = self.busy.pop_front() {
-                    self.advance(id, |connection, context| connection.relay(context));
+                    self.advance(id, connection::Connection::relay);
                 }
             }
         }
@@ -153,7 +153,7 @@ impl Worker {
         let id = self.last;
         let connection = Connection::new(client, choice);
         self.connections.insert(id, connection);
-        self.advance(id, |connection, context| connection.begin(context));
+        self.advance(id, connection::Connection::begin);
     }
 
     fn continue_connection(&mut self, event: Event) {

@@ -202,7 +202,7 @@ impl Connection {
                     return Next::Wait;
                 }
                 Err(error) => {
-                    tracing::debug!(endpoint = %candidate.address, %error, "not connected")
+                    tracing::debug!(endpoint = %candidate.address, %error, "not connected");
                 }
             }
         }
