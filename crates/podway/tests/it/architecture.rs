@@ -178,20 +178,48 @@ fn unsafe_is_forbidden_outside_kernel() {
 #[test]
 fn documents_name_paths_that_exist() {
     let mut missing = Vec::new();
-    for document in [
+    for document in documents() {
+        let text = read(&document);
+        let folder = document.parent().expect("a file has a folder");
+        let named = text.split('`').skip(1).step_by(2).filter_map(path_of);
+        let named = named.map(|path| root().join(path));
+        let linked = text.split("](").skip(1).filter_map(link_of);
+        let linked = linked.map(|path| folder.join(path));
+        let gone = named.chain(linked).filter(|path| !path.exists());
+        missing.extend(gone.map(|path| format!("{} names {}", document.display(), path.display())));
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Every document of the repository.
+fn documents() -> Vec<PathBuf> {
+    let mut folders = vec![root().join("docs")];
+    let mut found: Vec<PathBuf> = [
         "ARCHITECTURE.md",
         "README.md",
         "CONTRIBUTING.md",
-        "docs/testing.md",
-    ] {
-        let text = read(&root().join(document));
-        for path in text.split('`').skip(1).step_by(2).filter_map(path_of) {
-            if !root().join(&path).exists() {
-                missing.push(format!("{document} names {path}"));
+        "CHANGELOG.md",
+    ]
+    .map(|name| root().join(name))
+    .to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
             }
         }
     }
-    assert!(missing.is_empty(), "{missing:#?}");
+    found
+}
+
+/// The target of a Markdown link, where it is a file of this repository.
+fn link_of(rest: &str) -> Option<String> {
+    let target = rest.split([')', '#']).next()?;
+    let ours = !target.is_empty() && !target.contains("://") && !target.contains(' ');
+    ours.then(|| target.to_owned())
 }
 
 /// A word in back quotes that is a path of this repository.
