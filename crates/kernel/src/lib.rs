@@ -9,6 +9,7 @@ pub mod iptables;
 pub mod ipvs;
 pub mod netlink;
 pub mod netns;
+pub mod nflog;
 pub mod nft;
 pub mod pidfd;
 pub mod route;

@@ -96,7 +96,7 @@ pub enum Statement {
         burst: u32,
     },
     /// `log prefix "…" group 5 snaplen 64`: a copy of the packet's begin for
-    /// whoever listens to the group.
+    /// whoever listens to the group ([`crate::nflog`]).
     Log {
         /// What the listener is told with it, at most 63 bytes.
         prefix: Arc<str>,
