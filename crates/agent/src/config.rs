@@ -143,6 +143,9 @@ pub struct Policies {
     pub backend: String,
     /// Whether what a pod sends from an address that is not its own is dropped.
     pub anti_spoofing: bool,
+    /// Whether the agent logs what is denied, with the names of pods; of many
+    /// packets only some.
+    pub log_denied: bool,
     /// What becomes of established connections that a change denies: `cut`, or
     /// `leave` for as long as they last.
     pub established: Established,
@@ -239,6 +242,7 @@ impl Default for Policies {
             enabled: true,
             backend: "nftables".to_owned(),
             anti_spoofing: true,
+            log_denied: false,
             established: Established::Cut,
         }
     }
@@ -250,11 +254,15 @@ impl Default for Observability {
     }
 }
 
+/// The kernel's log group of denied packets ("pw").
+const LOG_GROUP: u16 = 0x7077;
+
 impl Policies {
     /// The options of the backend.
     pub(crate) fn options(&self) -> PolicyOptions {
         PolicyOptions {
             anti_spoofing: self.anti_spoofing.then_some(podway_cni::LINK_GROUP),
+            log: self.log_denied.then_some(LOG_GROUP),
             established: match self.established {
                 Established::Cut => policy::Established::Cut,
                 Established::Leave => policy::Established::Leave,

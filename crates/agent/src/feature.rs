@@ -49,7 +49,11 @@ pub(crate) trait Feature: Send {
 
     /// Does what a write left to be done in its own time, and says when to call
     /// again; called after each write, and then when it says.
-    fn follow_up(&mut self, _now: Instant) -> Result<Option<Instant>, WriteError> {
+    fn follow_up(
+        &mut self,
+        _state: &ClusterState,
+        _now: Instant,
+    ) -> Result<Option<Instant>, WriteError> {
         Ok(None)
     }
 
@@ -141,28 +145,28 @@ impl Tracked {
     }
 
     /// Writes what was planned, unless the feature pauses after a failure.
-    pub(crate) fn write(&mut self, now: Instant) {
+    pub(crate) fn write(&mut self, state: &ClusterState, now: Instant) {
         let has_reason = self.is_planned || self.is_unsure;
         if has_reason && self.retry_at.is_none_or(|at| at <= now) {
-            self.write_now(now);
+            self.write_now(state, now);
         } else if !self.is_unsure
             && self.follow_up_at.is_some_and(|at| at <= now)
-            && let Err(error) = self.follow_up(now)
+            && let Err(error) = self.follow_up(state, now)
         {
             self.note(Err(error), now);
         }
     }
 
-    fn follow_up(&mut self, now: Instant) -> Result<(), WriteError> {
+    fn follow_up(&mut self, state: &ClusterState, now: Instant) -> Result<(), WriteError> {
         self.follow_up_at = None;
-        self.follow_up_at = self.feature.follow_up(now)?;
+        self.follow_up_at = self.feature.follow_up(state, now)?;
         Ok(())
     }
 
     /// Writes what was planned, pause or not. A failed write of a change is
     /// followed by one of everything: the kernel may only have held something
     /// else than expected.
-    pub(crate) fn write_now(&mut self, now: Instant) {
+    pub(crate) fn write_now(&mut self, state: &ClusterState, now: Instant) {
         self.is_planned = false;
         let mut outcome = Ok(());
         if !self.is_unsure {
@@ -176,7 +180,7 @@ impl Tracked {
         if self.is_unsure {
             outcome = self.feature.write(Scope::Everything);
         }
-        let outcome = outcome.and_then(|()| self.follow_up(now));
+        let outcome = outcome.and_then(|()| self.follow_up(state, now));
         self.note(outcome, now);
     }
 

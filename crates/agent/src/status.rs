@@ -87,6 +87,31 @@ pub struct PoliciesStatus {
     pub policies: usize,
     /// Pods of this node that a policy isolates.
     pub pods: usize,
+    /// Packets that were denied to the pods that are isolated now.
+    #[serde(default)]
+    pub denied: u64,
+    /// To which pods, the most first; at most [`PoliciesStatus::MOST_DENIALS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denials: Vec<PodDenials>,
+}
+
+impl PoliciesStatus {
+    /// How many pods are listed with what was denied to them.
+    pub const MOST_DENIALS: usize = 20;
+}
+
+/// What was denied to a pod in a direction.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodDenials {
+    /// The pod: `namespace/name`.
+    pub pod: String,
+    /// `ingress` or `egress`.
+    pub direction: String,
+    /// How many packets, since the pod was isolated.
+    pub packets: u64,
+    /// The policies that isolate it in this direction.
+    pub policies: Vec<String>,
 }
 
 /// The overlay on a node.

@@ -176,7 +176,7 @@ impl<O: Outbox> Sync<O> {
     fn write(&mut self, now: Instant) {
         self.features
             .iter_mut()
-            .for_each(|feature| feature.write(now));
+            .for_each(|feature| feature.write(&self.state, now));
         if self
             .features
             .iter()
@@ -211,9 +211,9 @@ impl<O: Outbox> Sync<O> {
         self.plan(|feature, state| feature.attach(state, attachment));
         for feature in &mut self.features {
             if feature.guards_pods() {
-                feature.write_now(now);
+                feature.write_now(&self.state, now);
             } else {
-                feature.write(now);
+                feature.write(&self.state, now);
             }
         }
         tracing::debug!(%pod, addresses = ?attachment.addresses, "attached");

@@ -5,10 +5,11 @@
 
 pub mod nftables;
 
+use std::net::IpAddr;
 use std::time::Instant;
 
-use podway_kernel::{conntrack, nft};
-use podway_plan::policy::{PolicyChange, PolicyTable};
+use podway_kernel::{conntrack, nflog, nft};
+use podway_plan::policy::{Direction, PolicyChange, PolicyTable};
 
 /// One way to enforce policies.
 ///
@@ -40,6 +41,20 @@ pub trait PolicyBackend: Send {
     /// [`Error`]; as for [`PolicyBackend::sync`].
     fn follow_up(&mut self, now: Instant) -> Result<Option<Instant>, Error>;
 
+    /// How many packets were denied to each address of an isolated pod, since it
+    /// was isolated. Reads the kernel.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn denied(&mut self) -> Result<Vec<DeniedPackets>, Error>;
+
+    /// What was denied since the last call, where [`PolicyOptions::log`] is set;
+    /// of many packets only some. Does not wait.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn denials(&mut self) -> Result<Vec<Denial>, Error>;
+
     /// Removes everything of this backend from the node, and nothing else. Every
     /// pod is open then.
     ///
@@ -64,6 +79,44 @@ pub struct PolicyOptions {
     /// The group of the interfaces of this node's pods: what comes in by one of
     /// them with the address of somebody else is dropped. `None` lets it pass.
     pub anti_spoofing: Option<u32>,
+    /// The kernel's log group that denied packets are copied to; `None` copies
+    /// none.
+    pub log: Option<u16>,
+}
+
+/// How many packets were denied to a pod at one of its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeniedPackets {
+    /// The pod's address.
+    pub address: IpAddr,
+    /// Whether they came to it or from it.
+    pub direction: Direction,
+    /// How many.
+    pub packets: u64,
+}
+
+/// One packet that was denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Denial {
+    /// Why.
+    pub reason: DenialReason,
+    /// Who opened the connection.
+    pub source: IpAddr,
+    /// To whom.
+    pub destination: IpAddr,
+    /// The transport protocol, by IANA number.
+    pub protocol: u8,
+    /// The port of the destination, where the protocol has ports.
+    pub port: Option<u16>,
+}
+
+/// Why a packet was denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DenialReason {
+    /// The policies of one side did not allow it.
+    Policies(Direction),
+    /// A pod sent it from an address that is not its own.
+    Forged,
 }
 
 /// What becomes of connections that were allowed and that a change denies.
@@ -114,4 +167,7 @@ pub enum Error {
     /// The connection table could not be opened.
     #[error("cannot judge established connections again")]
     Conntrack(#[from] conntrack::Error),
+    /// Denied packets could not be read.
+    #[error("cannot say which packets are denied")]
+    Log(#[from] nflog::Error),
 }

@@ -217,7 +217,13 @@ fn row(entry: &Entry, revision: u64) -> Vec<String> {
     cells.push(services.map_or_else(none, |s| format!("{} ({})", s.services, s.mode)));
     cells.push(services.map_or_else(none, |s| s.endpoints.to_string()));
     let policies = status.policies.as_ref();
-    cells.push(policies.map_or_else(none, |p| format!("{} on {} pods", p.policies, p.pods)));
+    cells.push(policies.map_or_else(none, |p| {
+        let denied = match p.denied {
+            0 => String::new(),
+            packets => format!(", {packets} denied"),
+        };
+        format!("{} on {} pods{denied}", p.policies, p.pods)
+    }));
     let overlay = status.overlay.as_ref();
     cells.push(overlay.map_or_else(none, |o| o.backend.clone()));
     cells.push(overlay.map_or_else(none, |o| o.peers.to_string()));

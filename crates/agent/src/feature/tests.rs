@@ -28,7 +28,7 @@ impl Feature for Later {
         Ok(())
     }
 
-    fn follow_up(&mut self, now: Instant) -> Result<Option<Instant>, WriteError> {
+    fn follow_up(&mut self, _: &ClusterState, now: Instant) -> Result<Option<Instant>, WriteError> {
         self.log.lock().push("follow up".to_owned());
         if std::mem::take(&mut *self.fails.lock()) {
             return Err("the kernel refused".into());
@@ -51,7 +51,7 @@ fn what_a_write_left_is_done_when_it_is_due() {
     }));
     let now = Instant::now();
     let turn = |tracked: &mut Tracked, now| {
-        tracked.write(now);
+        tracked.write(&ClusterState::default(), now);
         std::mem::take(&mut *log.lock())
     };
     assert_eq!(turn(&mut tracked, now), ["write Everything", "follow up"]);

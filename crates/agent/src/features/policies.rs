@@ -1,15 +1,17 @@
+mod denials;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use podway_cni::agent_protocol::Attachment;
-use podway_dataplane::policy::{BackendSpec, Error, PolicyBackend, PolicyOptions};
+use podway_dataplane::policy::{BackendSpec, DeniedPackets, Error, PolicyBackend, PolicyOptions};
 use podway_model::{ClusterState, Update};
 use podway_plan::policy::{PolicyChange, PolicyPlanner};
 
 use super::Counters;
 use crate::attachments::pod_of;
-use crate::feature::{Feature, Report, Scope, WriteError};
+use crate::feature::{Feature, Report, Scope, WriteError, chain};
 use crate::status::PoliciesStatus;
 
 /// NetworkPolicies, for the pods of this node.
@@ -21,7 +23,18 @@ pub(crate) struct Policies {
     /// What was planned since the last write.
     change: PolicyChange,
     counters: Counters,
+    /// The packets that were denied, as last read.
+    denied: Vec<DeniedPackets>,
+    /// When to read them again.
+    count_at: Option<Instant>,
+    is_logging: bool,
 }
+
+/// How often the kernel is asked how many packets were denied.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+/// How often denied packets are read, where they are logged: the kernel keeps
+/// them until then.
+const LOG_EVERY: Duration = Duration::from_millis(250);
 
 impl Policies {
     /// Opens the backend in the calling thread's network namespace.
@@ -38,11 +51,50 @@ impl Policies {
             backend: (spec.open)(options)?,
             change: PolicyChange::default(),
             counters,
+            denied: Vec::new(),
+            count_at: None,
+            is_logging: options.log.is_some(),
         })
     }
 
     pub(crate) fn netlink_port(&self) -> Option<u32> {
         self.backend.netlink_port()
+    }
+
+    /// Reads how much was denied; gives when to do so again. Where that fails
+    /// policies are in force all the same.
+    fn count(&mut self, now: Instant) -> Option<Instant> {
+        if self.count_at.is_none_or(|at| at <= now) {
+            match self.backend.denied() {
+                Ok(denied) => self.denied = denied,
+                Err(error) => {
+                    let error = chain(&error);
+                    tracing::warn!(error, "denied packets not counted");
+                }
+            }
+            self.count_at = Some(now + COUNT_EVERY);
+        }
+        let is_anybody_isolated = !self.planner.table().pods.is_empty();
+        self.count_at.filter(|_| is_anybody_isolated)
+    }
+
+    /// Logs what was denied; gives when to do so again.
+    fn log(&mut self, state: &ClusterState, now: Instant) -> Option<Instant> {
+        if !self.is_logging {
+            return None;
+        }
+        match self.backend.denials() {
+            Ok(read) => {
+                for denial in read {
+                    denials::log(state, self.planner.table(), &denial);
+                }
+            }
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(error, "denied packets not read");
+            }
+        }
+        Some(now + LOG_EVERY)
     }
 }
 
@@ -88,8 +140,14 @@ impl Feature for Policies {
         Ok(())
     }
 
-    fn follow_up(&mut self, now: Instant) -> Result<Option<Instant>, WriteError> {
-        Ok(self.backend.follow_up(now)?)
+    fn follow_up(
+        &mut self,
+        state: &ClusterState,
+        now: Instant,
+    ) -> Result<Option<Instant>, WriteError> {
+        let due = self.backend.follow_up(now)?;
+        let observed = [self.count(now), self.log(state, now)];
+        Ok(due.into_iter().chain(observed.into_iter().flatten()).min())
     }
 
     fn describe(&self, report: &mut Report) {
@@ -102,10 +160,13 @@ impl Feature for Policies {
             .flatten()
             .flat_map(|rules| &rules.isolated_by)
             .collect();
+        let (denied, denials) = denials::of_pods(table, &self.denied);
         report.status.policies = Some(PoliciesStatus {
             backend: self.name.to_owned(),
             policies: isolating.len(),
             pods: table.pods.len(),
+            denied,
+            denials,
         });
     }
 }

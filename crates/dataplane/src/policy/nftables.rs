@@ -17,10 +17,15 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use podway_kernel::conntrack::{BackgroundMarker, FlowMarker};
-use podway_kernel::nft::{Nft, Nftables, Operation, Ruleset, Transaction, reconcile};
+use podway_kernel::nflog::{LogReader, LoggedPacket};
+use podway_kernel::nft::{Element, Nft, Nftables, Operation, Ruleset, Transaction, reconcile};
 use podway_plan::policy::{PolicyChange, PolicyTable};
 
-use super::{BackendSpec, Error, Established, PolicyBackend, PolicyOptions, SyncReport};
+use super::{
+    BackendSpec, Denial, DeniedPackets, Error, Established, PolicyBackend, PolicyOptions,
+    SyncReport,
+};
+use layout::{Map, Way};
 use reexamination::Reexamination;
 use state::State;
 
@@ -32,9 +37,9 @@ pub const SPEC: BackendSpec = BackendSpec {
     summary: "maps by pod address, peer group and prefix",
     open: |options| {
         let nft = Nft::open()?;
-        let port = nft.port();
         Ok(Box::new(NftPolicies {
-            port: Some(port),
+            port: Some(nft.port()),
+            log: options.log.map(LogReader::open).transpose()?,
             ..NftPolicies::new(nft, BackgroundMarker::open()?, options)
         }))
     },
@@ -49,6 +54,7 @@ pub struct NftPolicies<K, M> {
     /// What was written last; `None` where that is not known for sure.
     state: Option<State>,
     reexamination: Reexamination<M>,
+    log: Option<LogReader>,
 }
 
 /// The table as the kernel should hold it, on a node that held nothing before.
@@ -68,6 +74,7 @@ impl<K: Nftables, M: FlowMarker> NftPolicies<K, M> {
             options,
             state: None,
             reexamination: Reexamination::new(marker),
+            log: None,
         }
     }
 
@@ -127,6 +134,30 @@ impl<K: Nftables, M: FlowMarker> NftPolicies<K, M> {
     }
 }
 
+/// An answer is denied to who opened the connection.
+fn denial(packet: &LoggedPacket) -> Option<Denial> {
+    let (reason, way) = layout::reason_of(&packet.prefix)?;
+    let (source, destination, port) = match way {
+        Way::There => (
+            packet.source,
+            packet.destination,
+            packet.ports.map(|(_, port)| port),
+        ),
+        Way::Back => (
+            packet.destination,
+            packet.source,
+            packet.ports.map(|(port, _)| port),
+        ),
+    };
+    Some(Denial {
+        reason,
+        source,
+        destination,
+        protocol: packet.protocol,
+        port,
+    })
+}
+
 impl<K: Nftables + Send, M: FlowMarker> PolicyBackend for NftPolicies<K, M> {
     fn sync(
         &mut self,
@@ -144,6 +175,38 @@ impl<K: Nftables + Send, M: FlowMarker> PolicyBackend for NftPolicies<K, M> {
             self.write(&transaction, state)?;
         }
         Ok(self.reexamination.due(now))
+    }
+
+    fn denied(&mut self) -> Result<Vec<DeniedPackets>, Error> {
+        let mut denied = Vec::new();
+        // Before the first sync there is nothing to read.
+        if self.state.is_none() {
+            return Ok(denied);
+        }
+        for map in Map::all() {
+            let Map::Denied(direction, _) = map else {
+                continue;
+            };
+            for count in self.nft.counts(TABLE, &map.name())? {
+                let address = map.address_of(&Element {
+                    key: count.key,
+                    ..Element::default()
+                });
+                denied.extend(address.map(|address| DeniedPackets {
+                    address,
+                    direction,
+                    packets: count.packets,
+                }));
+            }
+        }
+        Ok(denied)
+    }
+
+    fn denials(&mut self) -> Result<Vec<Denial>, Error> {
+        let Some(log) = &mut self.log else {
+            return Ok(Vec::new());
+        };
+        Ok(log.packets()?.iter().filter_map(denial).collect())
     }
 
     fn cleanup(&mut self) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Policies in nf_tables: what is written, and what it does to packets.
 
 mod connections;
+mod denials;
 mod enforced;
 mod established;
 mod golden;

@@ -14,7 +14,7 @@ use podway_kernel::nft::{Element, Field, Set, Type, Value};
 use podway_model::IpFamily;
 use podway_plan::policy::Direction;
 
-pub(super) use chains::chains;
+pub(super) use chains::{Way, chains, reason_of};
 
 /// The table.
 pub const TABLE: &str = crate::names::POLICY_TABLE;

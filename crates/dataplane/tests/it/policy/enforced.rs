@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use podway_dataplane::policy::nftables::{NftPolicies, TABLE};
-use podway_dataplane::policy::{Established, PolicyBackend as _, PolicyOptions};
-use podway_kernel::conntrack::BackgroundMarker;
+use podway_dataplane::policy::nftables::{SPEC, TABLE};
+use podway_dataplane::policy::{Established, PolicyBackend, PolicyOptions};
 use podway_kernel::nft::{Nft, Nftables as _, Type, Value};
 use podway_model::{Change, ClusterState, NetworkPolicy, ObjectRef};
 use podway_plan::policy::PolicyPlanner;
@@ -25,6 +24,7 @@ case the node
 pub(super) const DEFAULT: PolicyOptions = PolicyOptions {
     established: Established::Cut,
     anti_spoofing: Some(POD_INTERFACES),
+    log: None,
 };
 
 /// The node with its agent's parts.
@@ -32,7 +32,7 @@ pub(super) struct Enforced {
     pub(super) node: Node,
     pub(super) state: ClusterState,
     pub(super) planner: PolicyPlanner,
-    pub(super) backend: NftPolicies<Nft, BackgroundMarker>,
+    pub(super) backend: Box<dyn PolicyBackend>,
     options: PolicyOptions,
 }
 
@@ -137,8 +137,7 @@ pub(super) fn read(policies: &str) -> Vec<NetworkPolicy> {
     policies.map(|policy| (**policy).clone()).collect()
 }
 
-fn open(node: &Node, options: PolicyOptions) -> NftPolicies<Nft, BackgroundMarker> {
-    let nft = node.node.run(Nft::open).expect("nf_tables");
-    let marker = node.node.run(BackgroundMarker::open).expect("conntrack");
-    NftPolicies::new(nft, marker, options)
+fn open(node: &Node, options: PolicyOptions) -> Box<dyn PolicyBackend> {
+    let opened = node.node.run(|| (SPEC.open)(options));
+    opened.expect("the backend opens")
 }

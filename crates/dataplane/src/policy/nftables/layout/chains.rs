@@ -8,7 +8,7 @@ use podway_model::IpFamily;
 use podway_plan::policy::Direction;
 
 use super::{ALLOWED, Map, digit};
-use crate::policy::{Established, PolicyOptions, SUSPECT_CONNECTION_MARK};
+use crate::policy::{DenialReason, Established, PolicyOptions, SUSPECT_CONNECTION_MARK};
 
 const ICMP6: u8 = 58;
 /// Router solicitation to redirect: RFC 4861 section 4.
@@ -18,12 +18,14 @@ const NEIGHBOUR_DISCOVERY: (u8, u8) = (133, 137);
 const ACCEPTED: &str = "allowed";
 /// Where packets go whose connection was allowed before.
 const KNOWN: &str = "known";
+/// How packets are logged that a pod sends from somebody else's address.
+const FORGED: &str = "forged";
 /// Where those go whose connection is judged again.
 const AGAIN: &str = "again";
 
 /// Which side of a connection a packet comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(in super::super) enum Way {
     /// From who opened it.
     There,
     /// The answers.
@@ -33,15 +35,16 @@ enum Way {
 /// Every chain.
 pub(in super::super) fn chains(options: &PolicyOptions) -> Vec<(Chain, Vec<Rule>)> {
     let mut chains = hooks();
-    chains.extend(options.anti_spoofing.into_iter().flat_map(from_pods));
+    let anti_spoofing = options.anti_spoofing.into_iter();
+    chains.extend(anti_spoofing.flat_map(|group| from_pods(group, options.log)));
     chains.push(regular(KNOWN, known(options.established)));
     if options.established == Established::Cut {
         chains.push(regular(AGAIN, again()));
         chains.push(regular(&answers(AGAIN), again_answers()));
     }
-    chains.extend(judging(Way::There));
+    chains.extend(judging(Way::There, options.log));
     if options.established == Established::Cut {
-        chains.extend(judging(Way::Back));
+        chains.extend(judging(Way::Back, options.log));
     }
     chains.push(regular(ACCEPTED, vec![Rule::new().priority(0)]));
     chains
@@ -78,7 +81,7 @@ fn hooks() -> Vec<(Chain, Vec<Rule>)> {
 }
 
 /// Before connections are tracked, so that nothing forged is on record.
-fn from_pods(interfaces: u32) -> [(Chain, Vec<Rule>); 2] {
+fn from_pods(interfaces: u32, log: Option<u16>) -> [(Chain, Vec<Rule>); 2] {
     const FROM_PODS: &str = "from-pods";
     // Before `raw`, where others may exempt packets from tracking.
     const BEFORE_RAW: i32 = -310;
@@ -87,7 +90,7 @@ fn from_pods(interfaces: u32) -> [(Chain, Vec<Rule>); 2] {
         .goto(FROM_PODS);
     let hook = Chain::base("arriving", ChainType::Filter, Hook::Prerouting, BEFORE_RAW);
     let link_local = IpNet::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10);
-    let rules = vec![
+    let mut rules = vec![
         neighbour_discovery(),
         // No policy knows these addresses, and the node has one as well.
         Rule::new()
@@ -97,12 +100,11 @@ fn from_pods(interfaces: u32) -> [(Chain, Vec<Rule>); 2] {
             )
             .counter()
             .drop(),
-        // Each pod has a route to its addresses, by its own interface.
-        Rule::new()
-            .is(Field::FibSaddrIifOif, Value::MISSING)
-            .counter()
-            .drop(),
     ];
+    // Each pod has a route to its addresses, by its own interface.
+    let forged = || Rule::new().is(Field::FibSaddrIifOif, Value::MISSING);
+    rules.extend(log.map(|group| copy(forged(), FORGED, group)));
+    rules.push(forged().counter().drop());
     [(hook, vec![arriving]), regular(FROM_PODS, rules)]
 }
 
@@ -172,7 +174,7 @@ fn judge_again(way: Way) -> Vec<Rule> {
 }
 
 /// The chains that judge the packets of one way.
-fn judging(way: Way) -> Vec<(Chain, Vec<Rule>)> {
+fn judging(way: Way, log: Option<u16>) -> Vec<(Chain, Vec<Rule>)> {
     let mut chains = Vec::new();
     for direction in Direction::ALL {
         let enter = IpFamily::ALL.map(|family| {
@@ -186,7 +188,10 @@ fn judging(way: Way) -> Vec<(Chain, Vec<Rule>)> {
         chains.push(regular(&entry(direction, way), enter.to_vec()));
         for family in IpFamily::ALL {
             let name = isolated(direction, way, family);
-            chains.push(regular(&name, judge(direction, way, family)));
+            let mut rules = judge(direction, way, family);
+            rules.extend(log.map(|group| copy(Rule::new(), &entry(direction, way), group)));
+            rules.extend(deny(direction, way, family));
+            chains.push(regular(&name, rules));
         }
     }
     chains
@@ -212,14 +217,38 @@ fn judge(direction: Direction, way: Way, family: IpFamily) -> Vec<Rule> {
     rules.extend(ask_ports(way));
     rules.push(Rule::new().priority_from([pod], &name(Map::Anybody(direction, family))));
     rules.extend(ask_ports(way));
-    // The first counts for the pod.
-    rules.push(
-        Rule::new()
-            .lookup([pod], &name(Map::Denied(direction, family)))
-            .drop(),
-    );
-    rules.push(Rule::new().drop());
     rules
+}
+
+/// The first counts for the pod.
+fn deny(direction: Direction, way: Way, family: IpFamily) -> [Rule; 2] {
+    let pod = pod(direction, way, family);
+    let count = Rule::new().lookup([pod], &Map::Denied(direction, family).name());
+    [count.drop(), Rule::new().drop()]
+}
+
+/// A copy of the packet's headers for whoever reads the log, of many packets
+/// only some.
+fn copy(rule: Rule, prefix: &str, group: u16) -> Rule {
+    const EACH_SECOND: u32 = 10;
+    const BURST: u32 = 20;
+    const HEADERS: u32 = 128;
+    rule.limit(EACH_SECOND, BURST).log(prefix, group, HEADERS)
+}
+
+/// What is logged with a packet says who denied it.
+pub(in super::super) fn reason_of(prefix: &str) -> Option<(DenialReason, Way)> {
+    if prefix == FORGED {
+        return Some((DenialReason::Forged, Way::There));
+    }
+    let ways = [Way::There, Way::Back];
+    let entries = Direction::ALL
+        .into_iter()
+        .flat_map(|direction| ways.map(|way| (direction, way)));
+    entries
+        .filter(|(direction, way)| entry(*direction, *way) == prefix)
+        .map(|(direction, way)| (DenialReason::Policies(direction), way))
+        .next()
 }
 
 fn ask_ports(way: Way) -> [Rule; 2] {
