@@ -5,6 +5,7 @@ use podway_kernel::route::{LinkIndex, Rtnetlink};
 use serde_json::Value;
 
 use crate::agent_protocol::{AgentClient, Attachment};
+use crate::bandwidth;
 use crate::config::Config;
 use crate::environment::Target;
 use crate::error::Error;
@@ -46,9 +47,11 @@ fn finish(
     pod.connect(socket, end)?;
     pod.configure()?;
     interface::await_ready(socket, end, pod.ips.iter().map(|ip| ip.gateway))?;
+    let owner = &pod.target.owner;
+    bandwidth::apply(socket, end, owner, &config.bandwidth, config.mtu)?;
     host_ports::claim(
         &config.network.data_dir,
-        &pod.target.owner,
+        owner,
         &config.port_mappings,
         pod.ips,
     )?;

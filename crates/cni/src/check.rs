@@ -8,6 +8,7 @@ use podway_kernel::route::{Link, RouteFilter, Rtnetlink};
 use serde_json::Value;
 
 use crate::add::pod_namespace;
+use crate::bandwidth;
 use crate::config::Config;
 use crate::environment::Target;
 use crate::error::Error;
@@ -32,7 +33,7 @@ pub(crate) fn check(target: &Target, config: &Config) -> Result<(), Error> {
         problems: Vec::new(),
     };
     check.addresses();
-    check.node_end(&mut Rtnetlink::open()?)?;
+    check.node_end(&mut Rtnetlink::open()?, config)?;
     check.pod_end(&namespace)?;
     let in_force = host_ports::are_in_force(&config.network.data_dir, &target.owner)?;
     check.require(in_force, || "its host ports are not in force".into());
@@ -72,7 +73,7 @@ impl Check<'_> {
         }
     }
 
-    fn node_end(&mut self, socket: &mut Rtnetlink) -> Result<(), Error> {
+    fn node_end(&mut self, socket: &mut Rtnetlink, config: &Config) -> Result<(), Error> {
         let name = host_name(&self.target.owner);
         let link = socket.link(&name)?;
         let Some(link) = link.filter(|link| belongs_to(link, &self.target.owner)) else {
@@ -80,6 +81,10 @@ impl Check<'_> {
             return Ok(());
         };
         self.require(link.running, || format!("{name} carries no packets"));
+        let limits = &config.bandwidth;
+        let owner = &self.target.owner;
+        let limited = bandwidth::is_in_force(socket, link.index, owner, limits, config.mtu)?;
+        self.require(limited, || "its bandwidth is not limited".into());
         self.has_addresses(socket, &link, &self.gateways())?;
         let filter = RouteFilter {
             link: Some(link.index),

@@ -13,6 +13,7 @@ use podway_kernel::route::Mac;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::bandwidth::Bandwidth;
 use crate::environment::Args;
 use crate::error::Error;
 use crate::host_ports::PortMapping;
@@ -50,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) fail_open: bool,
     pub(crate) dns: Value,
     pub(crate) port_mappings: Vec<PortMapping>,
+    pub(crate) bandwidth: Bandwidth,
     /// What the plugins before this one made; for CHECK, what all have made.
     pub(crate) previous: Option<Value>,
 }

@@ -28,7 +28,7 @@ pub struct Conflist {
 
 /// What the plugin does for pods that want it. The runtime hands over only what
 /// is declared.
-const CAPABILITIES: [&str; 5] = ["dns", "ipRanges", "ips", "mac", "portMappings"];
+const CAPABILITIES: [&str; 6] = ["bandwidth", "dns", "ipRanges", "ips", "mac", "portMappings"];
 
 impl Conflist {
     /// The list as JSON, with a newline at its end. A runtime takes the newest of

@@ -51,6 +51,16 @@ pub(crate) struct PodInterface<'a> {
 /// The node's end of an interface: a name that follows from the container, so
 /// that DEL finds it without the pod's namespace.
 pub(crate) fn host_name(owner: &Owner) -> String {
+    format!("pw{}", digest(owner))
+}
+
+/// The interface over which what a pod sends takes a detour to be limited.
+pub(crate) fn ifb_name(owner: &Owner) -> String {
+    format!("pb{}", digest(owner))
+}
+
+/// 13 characters that follow from the owner.
+fn digest(owner: &Owner) -> String {
     // FNV-1a: the same in every version of this program.
     let hash = owner
         .to_string()
@@ -58,12 +68,12 @@ pub(crate) fn host_name(owner: &Owner) -> String {
         .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
         });
-    format!("pw{:013x}", hash >> 12)
+    format!("{:013x}", hash >> 12)
 }
 
 /// The alias of the node's end: whose it is, of which its name is only a hash,
 /// and the pod for people who read `ip link`.
-fn alias(owner: &Owner, pod: Option<&PodName>) -> String {
+pub(crate) fn alias(owner: &Owner, pod: Option<&PodName>) -> String {
     let mut alias = owner.to_string();
     if let Some(pod) = pod {
         alias = format!("{alias} {}/{}", pod.namespace, pod.name);
@@ -168,16 +178,20 @@ pub(crate) fn await_ready(
 /// Removes the node's end, and with it the pod's, addresses and routes of both.
 /// Whether it was there. What has the name and is somebody else's stays.
 pub(crate) fn remove(socket: &mut Rtnetlink, owner: &Owner) -> Result<bool, Error> {
-    let link = socket.link(&host_name(owner))?;
-    let Some(link) = link.filter(|link| belongs_to(link, owner)) else {
-        return Ok(false);
-    };
-    match socket.delete_link(link.index) {
-        Ok(()) => Ok(true),
-        // The pod's namespace went at the same moment.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error.into()),
+    let mut found = false;
+    for name in [host_name(owner), ifb_name(owner)] {
+        let link = socket.link(&name)?;
+        let Some(link) = link.filter(|link| belongs_to(link, owner)) else {
+            continue;
+        };
+        found |= match socket.delete_link(link.index) {
+            Ok(()) => true,
+            // The pod's namespace went at the same moment.
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            Err(error) => return Err(error.into()),
+        };
     }
+    Ok(found)
 }
 
 /// An ADD that was killed has left an interface without an alias.
@@ -185,7 +199,12 @@ pub(crate) fn belongs_to(link: &Link, owner: &Owner) -> bool {
     let whose = |alias: &str| alias.split(' ').next().map(str::to_owned);
     let named = link.alias.as_deref().and_then(whose);
     let is_owners = named.is_none() || named == whose(&alias(owner, None));
-    link.detail == LinkDetail::Veth && link.group == LINK_GROUP && is_owners
+    let is_ours = match &link.detail {
+        LinkDetail::Veth => true,
+        LinkDetail::Other(kind) => kind == "ifb",
+        _ => false,
+    };
+    is_ours && link.group == LINK_GROUP && is_owners
 }
 
 #[cfg(test)]

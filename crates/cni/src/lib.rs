@@ -9,6 +9,7 @@
 
 mod add;
 pub mod agent_protocol;
+mod bandwidth;
 mod check;
 mod config;
 mod conflist;

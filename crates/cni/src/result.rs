@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
-use crate::interface::{PodInterface, host_name};
+use crate::interface::{PodInterface, host_name, ifb_name};
 use crate::ipam::Assigned;
 use crate::version;
 
@@ -22,7 +22,7 @@ pub(crate) fn of(pod: &PodInterface<'_>, config: &Config) -> Value {
     };
     let before = list(&mut result, "interfaces").len();
     let interfaces = interfaces(pod, config);
-    let own = before + interfaces.len() - 1;
+    let own = before + POD;
     let ips = pod.ips.iter().map(|ip| address(ip, own, config));
     list(&mut result, "ips").extend(ips);
     list(&mut result, "interfaces").extend(interfaces);
@@ -44,7 +44,10 @@ fn list<'a>(result: &'a mut Map<String, Value>, key: &str) -> &'a mut Vec<Value>
     entry.as_array_mut().expect("it was made one")
 }
 
-/// The node's end and the pod's.
+/// Where the pod's end is among those.
+const POD: usize = 1;
+
+/// The node's end, the pod's, and what is for the limits.
 fn interfaces(pod: &PodInterface<'_>, config: &Config) -> Vec<Value> {
     let mut node = json!({ "name": host_name(&pod.target.owner) });
     let mut own = json!({ "name": pod.target.owner.ifname, "sandbox": pod.namespace.path() });
@@ -56,7 +59,11 @@ fn interfaces(pod: &PodInterface<'_>, config: &Config) -> Vec<Value> {
             interface["mtu"] = json!(config.mtu);
         }
     }
-    vec![node, own]
+    let mut all = vec![node, own];
+    if config.bandwidth.egress(config.mtu).is_some() {
+        all.push(json!({ "name": ifb_name(&pod.target.owner) }));
+    }
+    all
 }
 
 fn address(ip: &Assigned, interface: usize, config: &Config) -> Value {

@@ -1,5 +1,5 @@
-//! Links, addresses, routes, neighbours, bridge forwarding entries and rules,
-//! over a blocking rtnetlink socket.
+//! Links, addresses, routes, neighbours, bridge forwarding entries, rules and
+//! limits, over a blocking rtnetlink socket.
 //!
 //! A socket belongs to the network namespace of the thread that opened it, for
 //! as long as it lives: it can be used from any thread afterwards.
@@ -11,6 +11,7 @@ mod monitor;
 mod neighbour;
 mod routes;
 mod rule;
+mod shaping;
 mod socket;
 
 pub use address::Address;
@@ -23,4 +24,5 @@ pub use monitor::{Group, Monitor, Notification};
 pub use neighbour::{FdbEntry, Neighbour};
 pub use routes::{MAIN_TABLE, Route, RouteFilter, RouteKind, Scope};
 pub use rule::Rule;
+pub use shaping::Bucket;
 pub use socket::Rtnetlink;

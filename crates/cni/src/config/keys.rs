@@ -69,6 +69,7 @@ impl Keys {
         check_families(&sets)?;
         let port_mappings = self.runtime_config.port_mappings.clone();
         port_mappings.iter().try_for_each(PortMapping::check)?;
+        self.runtime_config.bandwidth.check()?;
         Ok(Config {
             network,
             mtu: self.mtu.unwrap_or(DEFAULT_MTU),
@@ -85,6 +86,7 @@ impl Keys {
                 None => self.dns.unwrap_or_else(|| Value::Object(Map::new())),
             },
             port_mappings,
+            bandwidth: self.runtime_config.bandwidth,
             previous: self.prev_result.map(Value::Object),
         })
     }

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::bandwidth::Bandwidth;
 use crate::host_ports::PortMapping;
 use crate::ipam::RangeKeys;
 
@@ -18,6 +19,7 @@ pub(super) struct RuntimeConfig {
     pub(super) ip_ranges: Vec<Vec<RangeKeys>>,
     pub(super) dns: Option<RuntimeDns>,
     pub(super) port_mappings: Vec<PortMapping>,
+    pub(super) bandwidth: Bandwidth,
 }
 
 /// `args`, where runtimes put wishes before there were capabilities.

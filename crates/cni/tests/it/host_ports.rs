@@ -44,14 +44,14 @@ fn outside(node: &Node) -> NetNs {
     client
 }
 
-fn with_ports(node: &Node, mappings: Value) -> Value {
+fn with_ports(node: &Node, mappings: &Value) -> Value {
     let mut config = node.config();
     config["runtimeConfig"] = json!({ "portMappings": mappings });
     config
 }
 
 /// A server on port 80 that says who it hears.
-fn server(node: &Node, container: &str, mappings: Value) -> (Pod, Value) {
+fn server(node: &Node, container: &str, mappings: &Value) -> (Pod, Value) {
     let pod = node.pod(container);
     let config = with_ports(node, mappings);
     node.add(&pod, &config).result();
@@ -66,7 +66,7 @@ fn a_host_port_leads_to_its_pod_from_everywhere() {
     let (pod, config) = server(
         &node,
         "c1",
-        json!([{ "hostPort": 8080, "containerPort": 80, "protocol": "tcp" }]),
+        &json!([{ "hostPort": 8080, "containerPort": 80, "protocol": "tcp" }]),
     );
     let other = node.pod("c2");
     let others = node.add(&other, &node.config()).addresses();
@@ -108,12 +108,12 @@ fn one_address_of_the_node_comes_before_all_of_them() {
     let (_any, _) = server(
         &node,
         "any",
-        json!([{ "hostPort": 80, "containerPort": 80 }]),
+        &json!([{ "hostPort": 80, "containerPort": 80 }]),
     );
     let (_one, _) = server(
         &node,
         "one",
-        json!([
+        &json!([
             { "hostPort": 80, "containerPort": 80, "protocol": "TCP", "hostIP": NODE[1] },
             { "hostPort": 81, "containerPort": 80, "hostIP": "0.0.0.0" },
             { "hostPort": 82, "containerPort": 80, "hostIP": "127.0.0.1" },
@@ -175,14 +175,14 @@ fn mappings_that_cannot_be_are_refused_and_leave_nothing() {
             "80/tcp is mapped twice",
         ),
     ] {
-        let error = node.add(&pod, &with_ports(&node, mappings.clone())).error();
+        let error = node.add(&pod, &with_ports(&node, &mappings)).error();
         let text = format!("{} {}", error["msg"], error["details"]).replace('\\', "");
         assert_eq!(error["code"], code, "{mappings}: {error:#}");
         assert!(text.contains(words), "{mappings}: {error:#}");
     }
     let mut config = with_ports(
         &node,
-        json!([{ "hostPort": 80, "containerPort": 80, "hostIP": "::" }]),
+        &json!([{ "hostPort": 80, "containerPort": 80, "hostIP": "::" }]),
     );
     config["podCIDRs"] = json!(["10.244.1.0/24"]);
     let error = node.add(&pod, &config).error();
@@ -200,7 +200,7 @@ fn mappings_that_cannot_be_are_refused_and_leave_nothing() {
 fn a_port_has_one_pod_until_that_is_gone() {
     let node = Node::new();
     let client = outside(&node);
-    let config = with_ports(&node, json!([{ "hostPort": 8080, "containerPort": 80 }]));
+    let config = with_ports(&node, &json!([{ "hostPort": 8080, "containerPort": 80 }]));
     let first = node.pod("c1");
     node.add(&first, &config).result();
     let second = node.pod("c2");
@@ -251,7 +251,7 @@ fn datagrams_follow_the_port_to_its_next_pod() {
     let node = Node::new();
     let client = outside(&node);
     let mapping = json!([{ "hostPort": 53, "containerPort": 53, "protocol": "udp" }]);
-    let config = with_ports(&node, mapping);
+    let config = with_ports(&node, &mapping);
     let clients = NODE.map(|address| {
         let to = SocketAddr::new(address.parse().unwrap(), 53);
         client
@@ -292,7 +292,7 @@ fn check_and_restore_see_what_others_took_away() {
     let (pod, mut config) = server(
         &node,
         "c1",
-        json!([{ "hostPort": 8080, "containerPort": 80 }]),
+        &json!([{ "hostPort": 8080, "containerPort": 80 }]),
     );
     node.del(&pod, &config).silent();
     config["prevResult"] = node.add(&pod, &config).result();
@@ -332,7 +332,7 @@ fn a_pod_with_a_host_port_cannot_reach_the_nodes_loopback() {
     let (pod, _) = server(
         &node,
         "c1",
-        json!([{ "hostPort": 8080, "containerPort": 80 }]),
+        &json!([{ "hostPort": 8080, "containerPort": 80 }]),
     );
     let mut inside = Rtnetlink::open_in(&pod.namespace).unwrap();
     let local = RouteFilter {

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says why by panicking"
 )]
 
+mod bandwidth;
 mod chaining;
 mod connectivity;
 mod failures;

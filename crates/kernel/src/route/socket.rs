@@ -116,11 +116,33 @@ impl Rtnetlink {
         mode: Mode,
     ) -> Result<()> {
         let (kind, body) = encode(message);
+        self.change_encoded(doing, kind, &body, mode)
+    }
+
+    /// As [`Rtnetlink::change`], for a message that is encoded already.
+    pub(super) fn change_encoded(
+        &mut self,
+        doing: Doing<'_>,
+        kind: u16,
+        body: &[u8],
+        mode: Mode,
+    ) -> Result<()> {
         self.socket
-            .request(kind, mode.flags(), &body)
+            .request(kind, mode.flags(), body)
             .map_err(|error| doing.failed(error))?;
         self.writes += 1;
         Ok(())
+    }
+
+    /// As [`Rtnetlink::dump`], for a message that is encoded already.
+    pub(super) fn dump_encoded(
+        &mut self,
+        doing: Doing<'_>,
+        kind: u16,
+        body: &[u8],
+    ) -> Result<Messages> {
+        let answers = self.socket.dump(kind, body);
+        answers.map_err(|error| doing.failed(error))
     }
 
     /// Asks for one object.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use podway_kernel::netns::NetNs;
 use podway_kernel::route::{
-    Address, BridgePort, ErrorKind, FdbEntry, Group, LinkChange, LinkDetail, LinkIndex, Mac,
-    Monitor, Neighbour, NewLink, Notification, Route, RouteFilter, RouteKind, Rtnetlink, Rule,
+    Address, BridgePort, Bucket, ErrorKind, FdbEntry, Group, LinkChange, LinkDetail, LinkIndex,
+    Mac, Monitor, Neighbour, NewLink, Notification, Route, RouteFilter, RouteKind, Rtnetlink, Rule,
     VethPeer, Vxlan,
 };
 
@@ -271,6 +271,43 @@ fn routes_come_back_as_they_were_written() {
         assert!(socket.delete_route(route).unwrap(), "{route}");
     }
     assert_eq!(socket.routes(filter).unwrap(), []);
+}
+
+#[test]
+fn limits_come_back_as_they_were_written() {
+    let (_ns, mut socket) = socket();
+    let peer = VethPeer::new("veth1");
+    let veth = socket.create_link(&NewLink::veth("veth0", peer)).unwrap();
+    let ifb = socket.create_link(&NewLink::ifb("ifb0").up()).unwrap();
+    assert_eq!(socket.sending_limit(veth).unwrap(), None);
+    // From a slow modem's to 400 Gbit/s.
+    for (rate, burst) in [(1000, 1600), (1_250_000, 65_536), (50_000_000_000, 1 << 30)] {
+        let bucket = Bucket { rate, burst };
+        socket.limit_sending(veth, bucket).unwrap();
+        let held = socket.sending_limit(veth).unwrap().unwrap();
+        assert_eq!(held.rate, rate);
+        // The kernel counts in time.
+        let tolerance = (burst / 1000).max(u32::try_from(rate / 1_000_000).unwrap());
+        assert!(
+            held.burst.abs_diff(burst) <= tolerance,
+            "{held:?} for {bucket:?}"
+        );
+    }
+    assert_eq!(socket.sending_limit(ifb).unwrap(), None);
+    socket.redirect_received(veth, ifb).unwrap();
+    let error = socket.redirect_received(veth, ifb).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exists, "{error}");
+    socket.delete_link(veth).unwrap();
+    let error = socket
+        .limit_sending(
+            veth,
+            Bucket {
+                rate: 1000,
+                burst: 1600,
+            },
+        )
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub(super) fn create(link: &NewLink<'_>) -> LinkMessage {
     let info = match &link.kind {
         NewKind::Bridge => vec![LinkInfo::Kind(InfoKind::Bridge)],
         NewKind::Dummy => vec![LinkInfo::Kind(InfoKind::Dummy)],
+        NewKind::Ifb => vec![LinkInfo::Kind(InfoKind::Ifb)],
         NewKind::Veth(peer) => {
             let mut end = of_name(&peer.name);
             common(&mut end, peer.mac, peer.mtu, None);

@@ -19,6 +19,7 @@ pub struct NewLink<'a> {
 pub(in crate::route) enum NewKind<'a> {
     Bridge,
     Dummy,
+    Ifb,
     Veth(VethPeer<'a>),
     Vxlan(Vxlan),
 }
@@ -84,6 +85,11 @@ impl<'a> NewLink<'a> {
     /// A dummy: it has addresses, and no packet leaves by it.
     pub fn dummy(name: impl Into<String>) -> Self {
         Self::new(name, NewKind::Dummy)
+    }
+
+    /// An intermediate functional block, for [`Rtnetlink::redirect_received`].
+    pub fn ifb(name: impl Into<String>) -> Self {
+        Self::new(name, NewKind::Ifb)
     }
 
     /// A veth pair; `name` is the end in the socket's namespace.
