@@ -5,6 +5,7 @@
 //! Kubernetes.
 
 pub mod iptables;
+pub mod ipvs;
 mod loopback;
 pub mod nftables;
 mod parts;
@@ -76,6 +77,8 @@ pub struct ServiceSettings {
     /// How many clients of each family can be kept at their endpoints by
     /// session affinity. Further ones are served, and forgotten.
     pub affinity_clients: u32,
+    /// What only mode `ipvs` asks for.
+    pub ipvs: ipvs::IpvsSettings,
 }
 
 /// What a sync did.
@@ -105,7 +108,7 @@ pub struct BackendSpec {
 }
 
 /// Every service backend that there is.
-pub const BACKENDS: &[BackendSpec] = &[nftables::SPEC, iptables::SPEC, userspace::SPEC];
+pub const BACKENDS: &[BackendSpec] = &[nftables::SPEC, iptables::SPEC, ipvs::SPEC, userspace::SPEC];
 
 /// The backend of a name.
 #[must_use]
@@ -159,6 +162,9 @@ pub enum Error {
     /// The proxy does not work.
     #[error("services: the proxy of mode userspace is not in force")]
     Proxy(#[from] userspace::ProxyError),
+    /// Virtual servers, or what is around them, could not be read or written.
+    #[error("services: mode ipvs is not in force")]
+    Ipvs(#[from] ipvs::IpvsError),
     /// Stale flows could not be ended; the rules are in force.
     #[error("services: UDP flows to endpoints that are gone could not be ended")]
     Conntrack(#[from] conntrack::Error),
@@ -173,6 +179,7 @@ impl Default for ServiceSettings {
             node_port_prefixes: Vec::new(),
             localhost_node_ports: false,
             affinity_clients: 65_536,
+            ipvs: ipvs::IpvsSettings::default(),
         }
     }
 }

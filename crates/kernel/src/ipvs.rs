@@ -164,6 +164,12 @@ pub trait Ipvs {
     /// Failures of the socket; a time the kernel cannot count.
     fn set_timeouts(&mut self, timeouts: Timeouts) -> Result<(), Error>;
 
+    /// Whether the kernel has a scheduler, or can load it.
+    ///
+    /// # Errors
+    /// Failures of the socket.
+    fn has_scheduler(&mut self, name: &str) -> Result<bool, Error>;
+
     /// Which of [`SCHEDULERS`] the kernel has, or can load.
     ///
     /// # Errors

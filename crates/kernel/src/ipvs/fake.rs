@@ -168,6 +168,10 @@ impl Ipvs for FakeIpvs {
         Ok(())
     }
 
+    fn has_scheduler(&mut self, name: &str) -> Result<bool, Error> {
+        Ok(SCHEDULERS.contains(&name) && !self.absent.contains(&name))
+    }
+
     fn schedulers(&mut self) -> Result<Vec<&'static str>, Error> {
         let present = |name: &&str| !self.absent.contains(name);
         Ok(SCHEDULERS.into_iter().filter(present).collect())

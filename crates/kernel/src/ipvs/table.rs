@@ -71,18 +71,6 @@ impl IpvsTable {
         });
         self.socket.send(&request)
     }
-
-    /// Whether the kernel has a scheduler, by a virtual server that lives for
-    /// the moment of the question.
-    fn has(&mut self, scheduler: &str) -> Result<bool, Error> {
-        match self.change_server(NEW_SERVICE, &TRIAL, Some(&Scheduling::by(scheduler))) {
-            Ok(()) => {}
-            Err(error) if errno(&error) == Some(Errno::ENOENT) => return Ok(false),
-            Err(error) => return Err(Error::server("trying a scheduler on", &TRIAL)(error)),
-        }
-        self.remove(&TRIAL)?;
-        Ok(true)
-    }
 }
 
 impl Ipvs for IpvsTable {
@@ -181,12 +169,23 @@ impl Ipvs for IpvsTable {
             .map_err(read("setting the timeouts"))
     }
 
-    fn schedulers(&mut self) -> Result<Vec<&'static str>, Error> {
+    /// By a virtual server that lives for the moment of the question.
+    fn has_scheduler(&mut self, name: &str) -> Result<bool, Error> {
         // Left behind by one who was killed while asking.
         self.remove(&TRIAL)?;
+        match self.change_server(NEW_SERVICE, &TRIAL, Some(&Scheduling::by(name))) {
+            Ok(()) => {}
+            Err(error) if errno(&error) == Some(Errno::ENOENT) => return Ok(false),
+            Err(error) => return Err(Error::server("trying a scheduler on", &TRIAL)(error)),
+        }
+        self.remove(&TRIAL)?;
+        Ok(true)
+    }
+
+    fn schedulers(&mut self) -> Result<Vec<&'static str>, Error> {
         let mut present = Vec::new();
         for scheduler in SCHEDULERS {
-            if self.has(scheduler)? {
+            if self.has_scheduler(scheduler)? {
                 present.push(scheduler);
             }
         }

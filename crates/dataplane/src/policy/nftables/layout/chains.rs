@@ -23,6 +23,9 @@ const FORGED: &str = "forged";
 /// Where those go whose connection is judged again.
 const AGAIN: &str = "again";
 
+/// What is still in the input hook then is for the node itself.
+const AFTER_IPVS: i32 = 110;
+
 /// Which side of a connection a packet comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Way {
@@ -73,10 +76,19 @@ fn hooks() -> Vec<(Chain, Vec<Rule>)> {
         neighbour_discovery(),
         Rule::new().jump(&entry(Direction::Egress, Way::There)),
     ];
-    let base = |name, hook| Chain::base(name, ChainType::Filter, hook, 0);
+    // A connection to a service of IPVS is addressed to the node. IPVS takes it
+    // out of the input hook, at 99, and sends it on from the output hook.
+    let translated = vec![
+        Rule::new().is(Field::FibSaddrType, Value::LOCAL).accept(),
+        known(),
+        Rule::new().jump(&entry(Direction::Egress, Way::There)),
+        Rule::new().jump(&entry(Direction::Ingress, Way::There)),
+    ];
+    let base = |name, hook, priority| Chain::base(name, ChainType::Filter, hook, priority);
     vec![
-        (base("forward", Hook::Forward), forward),
-        (base("input", Hook::Input), input),
+        (base("forward", Hook::Forward, 0), forward),
+        (base("input", Hook::Input, AFTER_IPVS), input),
+        (base("translated", Hook::Output, 0), translated),
     ]
 }
 
