@@ -21,12 +21,19 @@ use libc::{c_int, c_ulong};
 #[derive(Debug, Default)]
 pub struct Isolation {
     joined: Vec<OwnedFd>,
-    root: Option<OwnedFd>,
+    folders: Option<Folders>,
     unshared: c_int,
     mounts: Vec<Mount>,
     hostname: Option<CString>,
     session: bool,
     terminal: bool,
+}
+
+/// The root and the working folder of a process.
+#[derive(Debug)]
+struct Folders {
+    root: OwnedFd,
+    working: OwnedFd,
 }
 
 #[derive(Debug)]
@@ -51,9 +58,9 @@ impl Isolation {
     }
 
     /// Joins the namespaces `kinds` (`net`, `ipc`, `uts`, `mnt`) of a process.
-    /// With its mounts comes its root folder: `setns(2)` into a mount namespace
-    /// sets the root to that namespace's own, which is another one where the
-    /// process runs in a chroot.
+    /// With its mounts come its root and its working folder: `setns(2)` into a
+    /// mount namespace sets both to that namespace's own root, which is another
+    /// one where the process runs in a chroot.
     ///
     /// # Errors
     /// Not found where the process is gone.
@@ -62,7 +69,10 @@ impl Isolation {
             self = self.join(File::open(format!("/proc/{pid}/ns/{kind}"))?);
         }
         if kinds.contains(&"mnt") {
-            self.root = Some(File::open(format!("/proc/{pid}/root"))?.into());
+            self.folders = Some(Folders {
+                root: File::open(format!("/proc/{pid}/root"))?.into(),
+                working: File::open(format!("/proc/{pid}/cwd"))?.into(),
+            });
         }
         Ok(self)
     }
@@ -150,15 +160,8 @@ impl Isolation {
                 libc::setns(namespace.as_raw_fd(), 0)
             })?;
         }
-        if let Some(root) = &self.root {
-            // SAFETY: fchdir takes a descriptor, which `root` keeps open.
-            step(c"enter root folder", unsafe {
-                libc::fchdir(root.as_raw_fd())
-            })?;
-            // SAFETY: the path is a C string that outlives the call.
-            step(c"change root folder", unsafe {
-                libc::chroot(c".".as_ptr())
-            })?;
+        if let Some(folders) = &self.folders {
+            folders.enter()?;
         }
         if self.unshared != 0 {
             // SAFETY: unshare takes flags and no memory.
@@ -191,6 +194,23 @@ impl Isolation {
             })?;
         }
         Ok(())
+    }
+}
+
+impl Folders {
+    fn enter(&self) -> io::Result<()> {
+        // SAFETY: fchdir takes a descriptor, which `root` keeps open.
+        step(c"enter root folder", unsafe {
+            libc::fchdir(self.root.as_raw_fd())
+        })?;
+        // SAFETY: the path is a C string that outlives the call.
+        step(c"change root folder", unsafe {
+            libc::chroot(c".".as_ptr())
+        })?;
+        // SAFETY: fchdir takes a descriptor, which `working` keeps open.
+        step(c"enter working folder", unsafe {
+            libc::fchdir(self.working.as_raw_fd())
+        })
     }
 }
 

@@ -70,9 +70,6 @@ pub(crate) fn beside(
     let environment = environment(container)?;
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(environment);
-    if let Ok(folder) = std::fs::read_link(format!("/proc/{}/cwd", container.pid)) {
-        command.current_dir(folder);
-    }
     Ok((command, join(container, &CONTAINER)?))
 }
 
