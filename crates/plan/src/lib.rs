@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod announce;
 pub mod explain;
 pub mod overlay;
 pub mod policy;
