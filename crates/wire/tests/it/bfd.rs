@@ -118,20 +118,17 @@ fn run(sessions: &mut [Session; 2], cut_from: u64, until: u64) -> Vec<(u64, usiz
     let mut flying: Vec<(u64, usize, Packet)> = Vec::new();
     let mut changes = Vec::new();
     for now in 0..until {
-        for end in 0..2 {
+        for (end, session) in sessions.iter_mut().enumerate() {
             let due: Vec<Packet> = flying
                 .extract_if(.., |(when, to, _)| *when <= now && *to == end)
                 .map(|(_, _, packet)| packet)
                 .collect();
             let mut results: Vec<_> = due
                 .iter()
-                .map(|packet| sessions[end].receive(packet, at(now)))
+                .map(|packet| session.receive(packet, at(now)))
                 .collect();
-            if sessions[end]
-                .next_deadline()
-                .is_some_and(|next| next <= at(now))
-            {
-                results.push(sessions[end].tick(at(now)));
+            if session.next_deadline().is_some_and(|next| next <= at(now)) {
+                results.push(session.tick(at(now)));
             }
             for (change, packet) in results {
                 changes.extend(change.map(|change| (now, end, change.to)));

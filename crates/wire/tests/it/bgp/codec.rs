@@ -13,13 +13,13 @@ use proptest::prelude::*;
 
 pub(crate) fn ipv4_prefix() -> impl Strategy<Value = IpNet> {
     (any::<[u8; 4]>(), 0..=32_u8).prop_map(|(address, length)| {
-        IpNet::V4(Ipv4Net::new(address.into(), length).unwrap()).trunc()
+        IpNet::V4(Ipv4Net::new(address.into(), length).expect("a length")).trunc()
     })
 }
 
 pub(crate) fn ipv6_prefix() -> impl Strategy<Value = IpNet> {
     (any::<[u8; 16]>(), 0..=128_u8).prop_map(|(address, length)| {
-        IpNet::V6(Ipv6Net::new(address.into(), length).unwrap()).trunc()
+        IpNet::V6(Ipv6Net::new(address.into(), length).expect("a length")).trunc()
     })
 }
 

@@ -1,10 +1,16 @@
 //! Which error of a peer gets which NOTIFICATION (RFC 4271 section 6, RFC 7606).
 
+#![allow(clippy::too_many_lines, reason = "tables of cases")]
+
 use podway_wire::bgp::{Message, Notification, Received};
 
 fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0xff; 16];
-    bytes.extend(u16::try_from(19 + body.len()).unwrap().to_be_bytes());
+    bytes.extend(
+        u16::try_from(19 + body.len())
+            .expect("a short body")
+            .to_be_bytes(),
+    );
     bytes.push(kind);
     bytes.extend(body);
     bytes
@@ -99,7 +105,11 @@ fn opens() {
 }
 
 fn update(withdrawn: &[u8], attributes: &[u8], announced: &[u8]) -> Vec<u8> {
-    let length = |field: &[u8]| u16::try_from(field.len()).unwrap().to_be_bytes();
+    let length = |field: &[u8]| {
+        u16::try_from(field.len())
+            .expect("a short field")
+            .to_be_bytes()
+    };
     let body = [
         &length(withdrawn),
         withdrawn,

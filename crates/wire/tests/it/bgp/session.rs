@@ -91,7 +91,7 @@ fn words(actions: &[Action]) -> String {
         Action::Connect => "connect".to_owned(),
         Action::AbandonConnect => "abandon".to_owned(),
         Action::Send(to, bytes) => {
-            let (received, _) = Message::decode(bytes, true).unwrap().unwrap();
+            let (received, _) = Message::decode(bytes, true).expect("ours").expect("whole");
             let Received::Message(message) = received else {
                 panic!("{received:?}")
             };
