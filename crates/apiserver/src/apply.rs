@@ -14,8 +14,6 @@ mod set;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 pub(crate) use managers::{Author, Managers, Operation};
@@ -87,9 +85,7 @@ const LAST_APPLIED: &str =
 
 impl<'k> Ownership<'k> {
     pub(crate) fn new(kind: &'k Kind, now: String) -> Ownership<'k> {
-        let of = kind
-            .fields()
-            .unwrap_or_else(|| Arc::new(Default::default()));
+        let of = kind.fields.clone().unwrap_or_default();
         let shape = Shape::Object { of, whole: false };
         Ownership { kind, shape, now }
     }

@@ -22,9 +22,11 @@ pub use decode::{DecodeError, Decoded};
 pub(crate) use decode::{TypeError, duplicate_texts, strict_text};
 pub(crate) use json::parse as parse_json;
 pub use set::Kinds;
+pub(crate) use typed::decode_metadata;
 pub use typed::{Part, Rules};
 
-use crate::schema::{self, ObjectType};
+use crate::definitions::JsonPath;
+use crate::schema::ObjectType;
 use crate::validate::Invalid;
 
 /// One kind of object.
@@ -55,7 +57,13 @@ pub struct Kind {
     pub selectable_fields: Vec<String>,
     /// Where `/scale` finds its numbers; `None` without that subresource.
     pub(crate) scale: Option<ScalePaths>,
-    behaviour: Box<dyn Behaviour>,
+    /// What a definition wants shown; `None` for kinds with columns of their own.
+    pub(crate) printer: Option<Vec<PrinterColumn>>,
+    /// The fields of its objects.
+    pub(crate) fields: Option<Arc<ObjectType>>,
+    /// The schema of a definition, as it was written.
+    pub(crate) open_api: Option<Value>,
+    pub(crate) behaviour: Box<dyn Behaviour>,
 }
 
 /// A path below an object, such as `/status`.
@@ -65,8 +73,22 @@ pub struct Subresource {
     pub name: &'static str,
     /// The kind that discovery lists for it.
     pub kind: String,
+    /// That kind's group and version, where they are not the object's own.
+    pub other_group: Option<(&'static str, &'static str)>,
     /// What clients can do with it.
     pub verbs: &'static [&'static str],
+}
+
+/// A column that a definition asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PrinterColumn {
+    pub(crate) name: String,
+    /// `string`, `integer`, `number`, `boolean` or `date`.
+    pub(crate) cell_type: String,
+    pub(crate) description: String,
+    /// Shown only with `-o wide` if not 0.
+    pub(crate) priority: i32,
+    pub(crate) path: JsonPath,
 }
 
 /// Where in an object the parts of its Scale are, as JSON pointers.
@@ -83,8 +105,9 @@ pub(crate) struct ScalePaths {
 /// How the objects of a kind are decoded and admitted. Everything is pure: no
 /// clock, no I/O.
 pub(crate) trait Behaviour: std::fmt::Debug + Send + Sync {
-    /// The object with unknown fields dropped, and the paths of those.
-    fn decode(&self, value: &Value) -> Result<(Value, Vec<String>), TypeError>;
+    /// The object with unknown fields dropped, and the paths of those. What was
+    /// given may be brought to the form in which errors speak of it.
+    fn decode(&self, value: &mut Value) -> Result<(Value, Vec<String>), TypeError>;
 
     /// See [`Kind::admit_create`].
     fn create(&self, kind: &Kind, object: Value) -> Result<Value, Invalid>;
@@ -99,6 +122,7 @@ impl Subresource {
         Subresource {
             name: "status",
             kind: kind.to_owned(),
+            other_group: None,
             verbs: &["get", "patch", "update"],
         }
     }
@@ -108,6 +132,7 @@ impl Subresource {
         Subresource {
             name: "scale",
             kind: "Scale".to_owned(),
+            other_group: Some(("autoscaling", "v1")),
             verbs: &["get", "patch", "update"],
         }
     }
@@ -137,6 +162,12 @@ impl Kind {
         qualified(&self.plural, &self.group)
     }
 
+    /// Whether a definition made it, and not Kubernetes.
+    #[must_use]
+    pub fn is_custom(&self) -> bool {
+        self.open_api.is_some()
+    }
+
     /// Whether `/status` exists, and the rest of the object therefore ignores
     /// changes to `status`.
     #[must_use]
@@ -148,15 +179,6 @@ impl Kind {
     #[must_use]
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| s.name == name)
-    }
-
-    /// The fields of its objects.
-    pub(crate) fn fields(&self) -> Option<Arc<ObjectType>> {
-        let group = match self.group.as_str() {
-            "" => "core",
-            group => group.split('.').next().unwrap_or(group),
-        };
-        schema::builtin(&format!("{group}.{}", self.kind))
     }
 
     /// Reads a JSON body as an object of this kind: unknown fields are dropped

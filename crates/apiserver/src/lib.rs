@@ -10,6 +10,7 @@ pub mod allocate;
 mod apply;
 mod clock;
 mod defaults;
+mod definitions;
 pub mod endpoints;
 mod error;
 mod http;

@@ -89,7 +89,7 @@ pub fn apply(
         }
         PatchType::StrategicMerge => {
             require_object(&parsed.value)?;
-            strategic::merge(kind.fields().as_deref(), current, &parsed.value)?
+            strategic::merge(kind.fields.as_deref(), current, &parsed.value)?
         }
     };
     let mut decoded = kind

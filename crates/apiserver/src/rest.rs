@@ -7,8 +7,10 @@
 mod apply;
 mod binding;
 mod create;
+mod definitions;
 mod delete;
 mod scale;
+mod served;
 mod services;
 mod update;
 
@@ -21,12 +23,13 @@ use serde_json::Value;
 
 pub(crate) use delete::{DeleteOptions, Deleted};
 pub(crate) use scale::scale_of;
+use served::Served;
 use services::Allocations;
 use update::Owners;
 pub(crate) use update::{Change, Content};
 
 use crate::apply::{Author, Configuration};
-use crate::kinds::{self, Kind, Kinds};
+use crate::kinds::{Kind, Kinds};
 use crate::server::Settings;
 use crate::status::Status;
 use crate::store::{Object, Store, Transaction};
@@ -37,7 +40,7 @@ use crate::{Error, clock};
 pub(crate) struct Registry {
     store: Store,
     allocations: Arc<Allocations>,
-    kinds: Arc<Kinds>,
+    served: Arc<Served>,
 }
 
 /// One object, or with an empty name a collection.
@@ -63,6 +66,13 @@ impl Target {
         self.kind.qualified_plural()
     }
 
+    /// A stored object in the version of the path.
+    fn in_its_version(&self, object: &Object) -> Value {
+        let mut value = object.to_value();
+        value["apiVersion"] = self.kind.api_version().into();
+        value
+    }
+
     /// The object as the transaction has it, or 404.
     pub(crate) fn find(&self, transaction: &Transaction<'_>) -> Result<Arc<Object>, Status> {
         transaction
@@ -79,7 +89,7 @@ impl Registry {
         Ok(Registry {
             store,
             allocations,
-            kinds: Arc::new(kinds::builtin().clone()),
+            served: Arc::new(Served::new()),
         })
     }
 
@@ -89,7 +99,7 @@ impl Registry {
 
     /// What is served now.
     pub(crate) fn kinds(&self) -> Arc<Kinds> {
-        Arc::clone(&self.kinds)
+        self.served.kinds(&self.store)
     }
 
     async fn run<T: Send + 'static>(

@@ -17,22 +17,22 @@ pub(crate) use builtin::builtin;
 /// An object with known fields.
 #[derive(Debug, Default)]
 pub(crate) struct ObjectType {
-    fields: Vec<Field>,
+    pub(crate) fields: Vec<Field>,
 }
 
 /// One field.
 #[derive(Debug)]
 pub(crate) struct Field {
     /// Its number in protobuf; 0 for types that are never written so.
-    number: u32,
+    pub(crate) number: u32,
     /// Its name in JSON; empty for a message whose fields JSON shows as the
     /// outer object's own.
-    name: String,
+    pub(crate) name: String,
     pub(crate) shape: Shape,
     /// Whether absence is told apart from the zero value.
     pub(crate) optional: bool,
     /// What absence counts as in the key of a list item.
-    default: Option<String>,
+    pub(crate) default: Option<String>,
 }
 
 /// What a value looks like.
@@ -63,6 +63,8 @@ pub(crate) enum Shape {
         /// How a strategic merge patch treats it; `None`: it is replaced.
         merge: Option<Merge>,
     },
+    /// Nothing is known.
+    Open,
 }
 
 /// How server-side apply tells the items of a list apart.

@@ -2,6 +2,7 @@
 
 mod age;
 mod cluster;
+mod custom;
 mod endpoints;
 mod event;
 mod pod;
@@ -73,6 +74,7 @@ fn layout(kind: &Kind) -> Layout {
         ("", "ConfigMap") => cluster::CONFIG_MAP,
         ("", "Secret") => cluster::SECRET,
         ("", "ServiceAccount") => cluster::SERVICE_ACCOUNT,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => cluster::DEFINITION,
         ("coordination.k8s.io", "Lease") => cluster::LEASE,
         ("apps", "Deployment") => workload::DEPLOYMENT,
         ("apps", "ReplicaSet") => workload::REPLICA_SET,
@@ -98,26 +100,34 @@ pub(crate) fn table<'o>(
     objects: impl IntoIterator<Item = &'o Object>,
     metadata: &Value,
 ) -> Value {
-    let layout = layout(kind);
     let now = Timestamp::now();
-    let rows: Vec<Value> = objects
-        .into_iter()
-        .map(|object| {
-            json!({
-                "cells": (layout.cells)(object.value(), now),
-                "object": partial(object, version),
-            })
-        })
-        .collect();
-    let columns: Vec<Value> = layout.columns.iter().map(definition).collect();
+    let (columns, cells): (Vec<Value>, Box<Cells<'_>>) = match &kind.printer {
+        Some(columns) => (
+            custom::definitions(columns),
+            Box::new(custom::cells(columns)),
+        ),
+        None => {
+            let layout = layout(kind);
+            (
+                layout.columns.iter().map(definition).collect(),
+                Box::new(layout.cells),
+            )
+        }
+    };
+    let rows = objects.into_iter().map(
+        |object| json!({ "cells": cells(object.value(), now), "object": partial(object, version) }),
+    );
     json!({
         "kind": "Table",
         "apiVersion": format!("meta.k8s.io/{version}"),
         "metadata": metadata,
         "columnDefinitions": columns,
-        "rows": rows,
+        "rows": rows.collect::<Vec<Value>>(),
     })
 }
+
+/// From an object to its row.
+type Cells<'k> = dyn Fn(&Value, Timestamp) -> Vec<Value> + 'k;
 
 fn definition(column: &Column) -> Value {
     json!({

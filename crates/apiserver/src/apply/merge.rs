@@ -81,11 +81,11 @@ pub(super) fn prune(
         return Ok(value.clone());
     };
     let keys: &[_] = match shape {
-        Some(Shape::Object { .. } | Shape::Map { .. } | Shape::Scalar(_)) | None => &[],
-        Some(Shape::List { items, .. }) => match items {
-            Items::Keyed(keys) => keys,
-            Items::Set | Items::Whole => &[],
-        },
+        Some(Shape::List {
+            items: Items::Keyed(keys),
+            ..
+        }) => keys,
+        _ => &[],
     };
     let nothing = FieldSet::default();
     let mut left: BTreeMap<usize, Value> = BTreeMap::new();

@@ -57,7 +57,7 @@ pub(super) fn parts<'v>(
                 .collect(),
         ),
         // Of what nothing is known, objects are maps and lists are whole.
-        (None, Value::Object(map)) => Some(
+        (None | Some(Shape::Open), Value::Object(map)) => Some(
             map.iter()
                 .map(|(key, value)| part(key, value, None, Place::Entry))
                 .collect(),

@@ -69,10 +69,10 @@ pub(super) async fn object(
         Format::Json => kind.decode(&body)?,
         Format::Protobuf => {
             let envelope = Envelope::open(&body).map_err(|error| undecodable(&error))?;
-            let fields = kind.fields().ok_or_else(|| no_protobuf(&kind.kind))?;
+            let fields = protobuf_fields(kind)?;
             // Another kind's message would only be misread: its name is refused.
             let fields = if envelope.kind == kind.kind {
-                &*fields
+                fields
             } else {
                 &ObjectType::default()
             };
@@ -135,6 +135,12 @@ fn yaml(body: &[u8]) -> Result<Value, Status> {
     let text = std::str::from_utf8(body).map_err(|error| refuse(error.to_string()))?;
     let options = serde_saphyr::options! { legacy_octal_numbers: true };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| refuse(error.to_string()))
+}
+
+/// Custom resources have no numbers for their fields.
+fn protobuf_fields(kind: &Kind) -> Result<&ObjectType, Status> {
+    let fields = kind.fields.as_deref().filter(|_| kind.open_api.is_none());
+    fields.ok_or_else(|| no_protobuf(&kind.kind))
 }
 
 fn undecodable(error: &ProtobufError) -> Status {

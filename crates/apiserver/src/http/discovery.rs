@@ -63,45 +63,45 @@ fn aggregated_version(offer: &Offer<'_>) -> Option<&'static str> {
 }
 
 fn aggregated_groups(kinds: &Kinds, core: bool) -> Vec<Value> {
-    kinds
-        .versions()
-        .into_iter()
+    let groups = kinds.groups().into_iter();
+    groups
         .filter(|(group, _)| group.is_empty() == core)
-        .map(|(group, version)| {
-            let resources: Vec<Value> = kinds
-                .of(group, version)
-                .map(|kind| aggregated_resource(kind))
-                .collect();
+        .map(|(group, versions)| {
+            let versions = versions.into_iter().map(|version| {
+                let resources = kinds
+                    .of(group, version)
+                    .map(|kind| aggregated_resource(kind));
+                json!({
+                    "version": version, "freshness": "Current",
+                    "resources": resources.collect::<Vec<Value>>(),
+                })
+            });
+            let versions: Vec<Value> = versions.collect();
             let metadata = match group {
                 "" => json!({ "creationTimestamp": null }),
                 name => json!({ "name": name, "creationTimestamp": null }),
             };
-            json!({
-                "metadata": metadata,
-                "versions": [
-                    { "version": version, "resources": resources, "freshness": "Current" },
-                ],
-            })
+            json!({ "metadata": metadata, "versions": versions })
         })
         .collect()
 }
 
 fn aggregated_resource(kind: &Kind) -> Value {
-    let response_kind =
-        |name: &str| json!({ "group": kind.group, "version": kind.version, "kind": name });
+    let own = (kind.group.as_str(), kind.version.as_str());
+    let response_kind = |(group, version): (&str, &str), name: &str| json!({ "group": group, "version": version, "kind": name });
     let below: Vec<Value> = kind
         .subresources
         .iter()
         .map(|sub| {
             json!({
                 "subresource": sub.name, "verbs": sub.verbs,
-                "responseKind": response_kind(&sub.kind),
+                "responseKind": response_kind(sub.other_group.unwrap_or(own), &sub.kind),
             })
         })
         .collect();
     let mut resource = json!({
         "resource": kind.plural,
-        "responseKind": response_kind(&kind.kind),
+        "responseKind": response_kind(own, &kind.kind),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": kind.singular,
         "verbs": VERBS,
@@ -120,27 +120,22 @@ fn aggregated_resource(kind: &Kind) -> Value {
 }
 
 fn plain(kinds: &Kinds, what: &Discovery) -> Value {
-    let named = || {
-        kinds
-            .versions()
-            .into_iter()
-            .filter(|(group, _)| !group.is_empty())
-    };
+    let mut groups = kinds.groups();
+    groups.remove("");
     match what {
         Discovery::Core => json!({
             "kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [],
         }),
         Discovery::Groups => {
-            let groups: Vec<Value> = named()
-                .map(|(group, version)| api_group(group, version))
-                .collect();
+            let groups = groups
+                .iter()
+                .map(|(group, versions)| api_group(group, versions));
+            let groups: Vec<Value> = groups.collect();
             json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
         }
         Discovery::Group(wanted) => {
-            let version = named()
-                .find(|(group, _)| group == wanted)
-                .map_or("", |(_, version)| version);
-            let mut group = api_group(wanted, version);
+            let versions = groups.remove(wanted.as_str()).unwrap_or_default();
+            let mut group = api_group(wanted, &versions);
             group["kind"] = json!("APIGroup");
             group["apiVersion"] = json!("v1");
             group
@@ -162,9 +157,10 @@ fn plain(kinds: &Kinds, what: &Discovery) -> Value {
     }
 }
 
-fn api_group(group: &str, version: &str) -> Value {
-    let version = json!({ "groupVersion": format!("{group}/{version}"), "version": version });
-    json!({ "name": group, "versions": [version], "preferredVersion": version })
+fn api_group(group: &str, versions: &[&str]) -> Value {
+    let version = |version: &&str| json!({ "groupVersion": format!("{group}/{version}"), "version": version });
+    let versions: Vec<Value> = versions.iter().map(version).collect();
+    json!({ "name": group, "versions": versions, "preferredVersion": versions.first() })
 }
 
 fn plain_resources(kind: &Kind) -> Vec<Value> {
@@ -181,10 +177,15 @@ fn plain_resources(kind: &Kind) -> Vec<Value> {
         }
     }
     let below = kind.subresources.iter().map(|sub| {
-        json!({
+        let mut resource = json!({
             "name": format!("{}/{}", kind.plural, sub.name), "singularName": "",
             "namespaced": kind.namespaced, "kind": sub.kind, "verbs": sub.verbs,
-        })
+        });
+        if let Some((group, version)) = sub.other_group {
+            resource["group"] = json!(group);
+            resource["version"] = json!(version);
+        }
+        resource
     });
     std::iter::once(resource).chain(below).collect()
 }

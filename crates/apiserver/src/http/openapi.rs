@@ -57,6 +57,10 @@ fn render(kinds: &Kinds, group: &str, version: &str) -> Value {
 }
 
 fn schema_name(kind: &Kind) -> String {
+    if kind.is_custom() {
+        let reversed: Vec<&str> = kind.group.rsplit('.').collect();
+        return format!("{}.{}.{}", reversed.join("."), kind.version, kind.kind);
+    }
     let group = match kind.group.as_str() {
         "" => "core",
         group => group.split('.').next().unwrap_or(group),
@@ -118,9 +122,31 @@ fn collection_path(kind: &Kind) -> Value {
     })
 }
 
+/// A definition's own schema, with what every object has.
+fn custom_schema(kind: &Kind, source: &Value) -> Value {
+    let mut schema = source.clone();
+    let outline = json!({
+        "apiVersion": { "type": "string" }, "kind": { "type": "string" },
+        "metadata": { "type": "object" },
+    });
+    for (name, property) in outline.as_object().into_iter().flatten() {
+        let described = schema["properties"]
+            .get(name)
+            .is_some_and(|p| p["type"] == property["type"]);
+        if !described {
+            schema["properties"][name] = property.clone();
+        }
+    }
+    schema["x-kubernetes-group-version-kind"] = json!([group_version_kind(kind)]);
+    schema
+}
+
 /// The outline of a kind. Field schemas below it are open: the server itself
 /// validates, and says more than a schema could.
 fn schema(kind: &Kind) -> Value {
+    if let Some(source) = &kind.open_api {
+        return custom_schema(kind, source);
+    }
     let text = |description: &str| json!({ "type": "string", "description": description });
     let open = |description: &str| {
         json!({
@@ -133,8 +159,7 @@ fn schema(kind: &Kind) -> Value {
         "kind": text("The kind of this object."),
         "metadata": open("Name, namespace, labels and annotations."),
     });
-    let fields = kind.fields();
-    let names = fields.iter().flat_map(|fields| fields.names());
+    let names = kind.fields.iter().flat_map(|fields| fields.names());
     for name in names.filter(|name| *name != "metadata") {
         properties[name] = match name {
             "spec" => open("What is wanted."),

@@ -183,18 +183,15 @@ fn list_json(kind: &Kind, page: &Page) -> Bytes {
         kind.api_version(),
         page.metadata()
     );
-    let size: usize = page
-        .objects
-        .iter()
-        .map(|object| object.json().len() + 1)
-        .sum();
+    let objects = page.objects.iter();
+    let size: usize = objects.map(|object| object.json().len() + 1).sum();
     let mut json = BytesMut::with_capacity(head.len() + size + 2);
     json.put_slice(head.as_bytes());
     for (index, object) in page.objects.iter().enumerate() {
         if index > 0 {
             json.put_u8(b',');
         }
-        json.put_slice(object.json());
+        json.put_slice(&respond::json_of(kind, object));
     }
     json.put_slice(b"]}");
     json.freeze()

@@ -62,20 +62,25 @@ pub(super) fn status(status: &Status) -> Response<Body> {
 /// One object in the form that the client takes.
 pub(super) fn object(code: u16, kind: &Kind, object: &Object, form: Form) -> Response<Body> {
     match form {
-        Form::Object => content(code, JSON, object.json().clone()),
-        _ => json(code, &formed(kind, object, form)),
+        Form::Object => content(code, JSON, json_of(kind, object)),
+        Form::Table(version) => {
+            let metadata = table::list_metadata(object);
+            json(code, &table::table(kind, version, [object], &metadata))
+        }
+        Form::Metadata(version) => json(code, &table::partial(object, version)),
     }
 }
 
-/// One object as a value of that form.
-pub(super) fn formed(kind: &Kind, object: &Object, form: Form) -> Value {
-    match form {
-        Form::Object => object.to_value(),
-        Form::Table(version) => {
-            table::table(kind, version, [object], &table::list_metadata(object))
-        }
-        Form::Metadata(version) => table::partial(object, version),
+/// The JSON of an object in the version of `kind`. Custom resources are stored in
+/// one of their versions; others differ in nothing but its name.
+pub(super) fn json_of(kind: &Kind, object: &Object) -> Bytes {
+    let stored = object.value().get("apiVersion").and_then(Value::as_str);
+    if !kind.is_custom() || stored == Some(&kind.api_version()) {
+        return object.json().clone();
     }
+    let mut value = object.to_value();
+    value["apiVersion"] = json!(kind.api_version());
+    Bytes::from(value.to_string())
 }
 
 /// Adds one `Warning` header for each text.

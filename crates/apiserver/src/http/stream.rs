@@ -233,15 +233,23 @@ impl Watcher {
     }
 
     fn push(&mut self, event_type: &str, object: &Object) {
-        if self.form != Form::Object {
-            return self.push_line(event_type, &respond::formed(&self.kind, object, self.form));
+        match self.form {
+            Form::Object => {
+                let json = respond::json_of(&self.kind, object);
+                let head = format!("{{\"type\":\"{event_type}\",\"object\":");
+                let mut line = BytesMut::with_capacity(head.len() + json.len() + 2);
+                line.put_slice(head.as_bytes());
+                line.put_slice(&json);
+                line.put_slice(b"}\n");
+                self.lines.push_back(line.freeze());
+            }
+            Form::Table(version) => {
+                let metadata = table::list_metadata(object);
+                let row = table::table(&self.kind, version, [object], &metadata);
+                self.push_line(event_type, &row);
+            }
+            Form::Metadata(version) => self.push_line(event_type, &table::partial(object, version)),
         }
-        let head = format!("{{\"type\":\"{event_type}\",\"object\":");
-        let mut line = BytesMut::with_capacity(head.len() + object.json().len() + 2);
-        line.put_slice(head.as_bytes());
-        line.put_slice(object.json());
-        line.put_slice(b"}\n");
-        self.lines.push_back(line.freeze());
     }
 
     fn push_line(&mut self, event_type: &str, object: &Value) {

@@ -15,9 +15,11 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, NetworkPolicy};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 use super::typed::Typed;
 use super::{Kind, Kinds, Rules, ScalePaths, Subresource};
+use crate::schema::{self, ObjectType};
 
 /// The kinds that every server serves.
 pub fn builtin() -> &'static Kinds {
@@ -108,6 +110,10 @@ fn all() -> Vec<Kind> {
             .in_all()
             .with_status()
             .selectable(&["status.successful"]),
+        cluster::<CustomResourceDefinition>()
+            .short("crd")
+            .short("crds")
+            .with_status(),
         namespaced::<Lease>(),
         namespaced::<EndpointSlice>(),
         cluster::<IngressClass>(),
@@ -137,8 +143,20 @@ fn namespaced<T: Rules>() -> Kind {
         subresources: Vec::new(),
         selectable_fields: Vec::new(),
         scale: None,
+        printer: None,
+        fields: fields(T::GROUP, T::KIND),
+        open_api: None,
         behaviour: Box::new(Typed::<T>::default()),
     }
+}
+
+/// The fields of a type are in the table under the first part of its group.
+fn fields(group: &str, kind: &str) -> Option<Arc<ObjectType>> {
+    let group = match group {
+        "" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    };
+    schema::builtin(&format!("{group}.{kind}"))
 }
 
 impl Kind {
@@ -157,6 +175,7 @@ impl Kind {
         self.subresources.push(Subresource {
             name,
             kind: kind.to_owned(),
+            other_group: None,
             verbs,
         });
         self

@@ -87,12 +87,10 @@ pub(super) fn decode(kind: &Kind, body: &[u8]) -> Result<Decoded, DecodeError> {
 
 pub(super) fn decode_value(kind: &Kind, mut value: Value) -> Result<Decoded, DecodeError> {
     adopt_type(kind, &mut value)?;
-    fill_null(&mut value);
-    let (mut object, unknown) = kind.behaviour.decode(&value).map_err(|error| {
+    let (object, unknown) = kind.behaviour.decode(&mut value).map_err(|error| {
         let why = go_text(kind, &value, &error);
         kind.cannot_handle(&kind.kind, &kind.version, &why, Some(error.path))
     })?;
-    omit_empty(&mut object);
     Ok(Decoded {
         object,
         strict: unknown
@@ -245,7 +243,7 @@ const STRING_MAPS: &[&str] = &[
 
 /// Reads null in a map of strings as the empty string, as Go does: `key:` with
 /// nothing after it is how people write an empty entry of a ConfigMap in YAML.
-fn fill_null(value: &mut Value) {
+pub(super) fn fill_null(value: &mut Value) {
     match value {
         Value::Object(object) => {
             for (key, field) in object {
@@ -263,23 +261,27 @@ fn fill_null(value: &mut Value) {
     }
 }
 
-/// Optional fields for which Kubernetes tells the empty string from absence.
-const MEANT_EMPTY: &[&str] = &["storageClassName"];
+/// Fields in which Kubernetes tells the empty string and list from absence: the
+/// second is any value, in the schema of a definition.
+const MEANT_EMPTY: &[&str] = &["storageClassName", "default"];
 
 /// Drops empty strings and lists from fields, as Go's `omitempty` does when it
 /// writes an object, so that "empty" and "absent" are one thing everywhere
 /// after decoding. Empty objects stay: an empty selector is not a missing one.
-fn omit_empty(value: &mut Value) {
+pub(super) fn omit_empty(value: &mut Value) {
     match value {
         Value::Object(object) => {
             object.retain(|key, field| {
                 if STRING_MAPS.contains(&key.as_str()) && field.is_object() {
                     return true;
                 }
+                if MEANT_EMPTY.contains(&key.as_str()) {
+                    return true;
+                }
                 omit_empty(field);
                 match field {
                     Value::Null => false,
-                    Value::String(text) => !text.is_empty() || MEANT_EMPTY.contains(&key.as_str()),
+                    Value::String(text) => !text.is_empty(),
                     Value::Array(items) => !items.is_empty(),
                     _ => true,
                 }

@@ -36,6 +36,7 @@ fn every_kind_is_found_by_its_path_and_by_its_type() {
             "deployments.apps",
             "replicasets.apps",
             "jobs.batch",
+            "customresourcedefinitions.apiextensions.k8s.io",
             "leases.coordination.k8s.io",
             "endpointslices.discovery.k8s.io",
             "ingressclasses.networking.k8s.io",

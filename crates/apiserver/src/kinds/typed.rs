@@ -5,10 +5,11 @@ use std::marker::PhantomData;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{Metadata, Resource};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use super::decode::{fill_null, omit_empty};
 use super::{Behaviour, Kind, TypeError};
 use crate::validate::{FieldErrors, Invalid, NameRule, metadata, names};
 
@@ -63,7 +64,7 @@ impl<T> Default for Typed<T> {
 }
 
 impl<T: Rules> Behaviour for Typed<T> {
-    fn decode(&self, value: &Value) -> Result<(Value, Vec<String>), TypeError> {
+    fn decode(&self, value: &mut Value) -> Result<(Value, Vec<String>), TypeError> {
         decode::<T>(value)
     }
 
@@ -76,7 +77,28 @@ impl<T: Rules> Behaviour for Typed<T> {
     }
 }
 
-fn decode<T: Rules>(value: &Value) -> Result<(Value, Vec<String>), TypeError> {
+/// The metadata of an object of any kind, as [`Behaviour::decode`] returns an
+/// object: decoded, and the paths of unknown fields.
+pub(crate) fn decode_metadata(object: &Value) -> Result<(Value, Vec<String>), TypeError> {
+    #[derive(Deserialize, Serialize)]
+    struct Outer {
+        #[serde(default)]
+        metadata: ObjectMeta,
+    }
+    let metadata = object
+        .get("metadata")
+        .filter(|metadata| !metadata.is_null());
+    let mut outer = json!({ "metadata": metadata.unwrap_or(&json!({})) });
+    let (mut decoded, unknown) = decode::<Outer>(&mut outer)?;
+    Ok((decoded["metadata"].take(), unknown))
+}
+
+/// Decodes and encodes: what comes out is what Go would write.
+fn decode<T: DeserializeOwned + Serialize>(
+    value: &mut Value,
+) -> Result<(Value, Vec<String>), TypeError> {
+    fill_null(value);
+    let value = &*value;
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
@@ -86,7 +108,10 @@ fn decode<T: Rules>(value: &Value) -> Result<(Value, Vec<String>), TypeError> {
         .map_err(|error| error.to_string())
         .and_then(|typed| serde_json::to_value(&typed).map_err(|error| error.to_string()));
     match encoded {
-        Ok(value) => Ok((value, unknown)),
+        Ok(mut value) => {
+            omit_empty(&mut value);
+            Ok((value, unknown))
+        }
         Err(message) => Err(TypeError {
             path: track.path().to_string(),
             message,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::update::Owners;
-use super::{Context, Target, is_terminating, services, set_metadata, timestamp};
+use super::{Context, Target, definitions, is_terminating, services, set_metadata, timestamp};
 use crate::apply::{Author, Managers, Ownership};
 use crate::kinds::{self, Kind};
 use crate::status::Status;
@@ -56,10 +56,18 @@ pub(super) fn create(
         Owners::Changed(author) => recorded(kind, context, author, &object),
     };
     services::admit(transaction, context, kind, &mut object, None)?;
+    definitions::admit(transaction, target, &mut object, true)?;
     if !managers.is_empty() {
         set_metadata(&mut object, "managedFields", managers.encode());
     }
-    Ok(transaction.put(&resource, object))
+    let stored = transaction.put(&resource, object);
+    if !definitions::is_definition(kind) {
+        return Ok(stored);
+    }
+    let group = stored.value()["spec"]["group"].as_str().unwrap_or_default();
+    definitions::settle(transaction, context, group);
+    let settled = transaction.objects().find(&resource, "", &name).cloned();
+    Ok(settled.unwrap_or(stored))
 }
 
 /// What the server itself creates has no owners.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Context, Target, has_finalizers, is_terminating, services, set_metadata};
+use super::{Context, Target, definitions, has_finalizers, is_terminating, services, set_metadata};
 use crate::clock;
 use crate::status::Status;
 use crate::store::{Object, Transaction};
@@ -49,6 +49,9 @@ pub(super) fn delete(
     require(target, &object, options)?;
     if target.kind.kind == "Namespace" {
         return mark_namespace(transaction, context, target, &object).map(Deleted::Marked);
+    }
+    if definitions::is_definition(&target.kind) {
+        return definitions::delete(transaction, context, target, &object, options);
     }
     let grace = match target.kind.kind.as_str() {
         "Pod" => pod_grace(transaction, &object, options.grace),
@@ -137,9 +140,14 @@ fn pod_grace(transaction: &Transaction<'_>, pod: &Object, asked: Option<i64>) ->
     }
 }
 
+/// Whether somebody still has to agree that the object goes.
+pub(super) fn has_reason_to_stay(object: &Object) -> bool {
+    has_finalizers(object.value())
+}
+
 /// Sets deletionTimestamp and deletionGracePeriodSeconds; a second delete can
 /// only shorten them.
-fn mark(
+pub(super) fn mark(
     transaction: &mut Transaction<'_>,
     now: Timestamp,
     target: &Target,
@@ -179,7 +187,13 @@ pub(super) fn finish(
     object: &Arc<Object>,
 ) -> Arc<Object> {
     services::release(transaction, context, &target.kind, object.value());
-    let removed = transaction.remove(&target.resource(), &target.namespace, &target.name);
+    let resource = target.resource();
+    let removed = transaction.remove(&resource, &target.namespace, &target.name);
+    definitions::remove_if_last(transaction, context, &resource);
+    if definitions::is_definition(&target.kind) {
+        let group = object.value()["spec"]["group"].as_str().unwrap_or_default();
+        definitions::settle(transaction, context, group);
+    }
     if !target.namespace.is_empty() {
         remove_if_empty(transaction, &target.namespace);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Context, Target, delete, has_finalizers, is_terminating, services};
+use super::{Context, Target, definitions, delete, has_finalizers, is_terminating, services};
 use crate::apply::{Author, Managers, Ownership};
 use crate::kinds::{Decoded, Part};
 use crate::patch::{self, PatchType};
@@ -48,7 +48,8 @@ pub(super) fn update(
     let (new, warnings) = match change.content {
         Content::Object(new) => (new, Vec::new()),
         Content::Patch(format, body) => {
-            let decoded: Decoded = patch::apply(&target.kind, format, &old.to_value(), &body)?;
+            let decoded: Decoded =
+                patch::apply(&target.kind, format, &target.in_its_version(&old), &body)?;
             if change.strict && !decoded.strict.is_empty() {
                 return Err(patch::strict_error(&decoded).into());
             }
@@ -128,6 +129,7 @@ pub(super) fn replace(
         &mut new,
         Some(old.value()),
     )?;
+    definitions::admit(transaction, target, &mut new, false)?;
     super::set_metadata(&mut new, "resourceVersion", old.metadata("resourceVersion"));
     if new == *old.value() && managers == before {
         return Ok(Arc::clone(old));
@@ -140,7 +142,12 @@ pub(super) fn replace(
     if awaited_finalizers && !has_finalizers(stored.value()) {
         return Ok(delete::finish(transaction, context, target, &stored));
     }
-    Ok(stored)
+    if !definitions::is_definition(&target.kind) {
+        return Ok(stored);
+    }
+    let group = stored.value()["spec"]["group"].as_str().unwrap_or_default();
+    definitions::settle(transaction, context, group);
+    target.find(transaction)
 }
 
 /// Who owns the parts of a stored object.

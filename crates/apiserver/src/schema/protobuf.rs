@@ -199,9 +199,9 @@ fn read_value(shape: &Shape, content: Content<'_>) -> Result<Value, ProtobufErro
             Ok(Value::Object(object))
         }
         Shape::Scalar(scalar) => read_scalar(*scalar, content),
-        Shape::Map { .. } | Shape::List { .. } => {
-            Err(ProtobufError::new("protobuf has no lists of lists or maps"))
-        }
+        Shape::Map { .. } | Shape::List { .. } | Shape::Open => Err(ProtobufError::new(
+            "protobuf has no lists of lists, and nothing without a type",
+        )),
     }
 }
 

@@ -26,6 +26,7 @@ fn sample(shape: &Shape) -> Value {
         Shape::Object { of, .. } => Value::Object(full(of)),
         Shape::Map { of, .. } => json!({ "key": sample(of) }),
         Shape::List { of, .. } => json!([sample(of), sample(of)]),
+        Shape::Open => json!({}),
         Shape::Scalar(scalar) => match scalar {
             Scalar::Int32 => json!(-7),
             Scalar::Int64 => json!(1_i64 << 40),
@@ -43,7 +44,9 @@ fn sample(shape: &Shape) -> Value {
 #[test]
 fn the_table_names_the_fields_that_the_typed_objects_have() {
     for kind in kinds::builtin().iter() {
-        let Some(of) = kind.fields() else { continue };
+        let Some(of) = kind.fields.clone() else {
+            continue;
+        };
         let object = Value::Object(full(&of));
         let decoded = kind.decode_value(object).unwrap();
         assert_eq!(decoded.strict, [""; 0], "{}", kind.kind);
@@ -185,7 +188,9 @@ fn body(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
 #[test]
 fn every_field_of_every_kind_comes_through_protobuf() {
     for kind in kinds::builtin().iter() {
-        let Some(of) = kind.fields() else { continue };
+        let Some(of) = kind.fields.clone() else {
+            continue;
+        };
         let mut object = full(&of);
         let body = body(&kind.api_version(), &kind.kind, &encode(&of, &object));
         let envelope = Envelope::open(&body).unwrap();

@@ -12,9 +12,17 @@ type Place = (String, String);
 /// All objects at one revision, ordered by resource, namespace and name.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
-    resources: BTreeMap<Arc<str>, BTreeMap<Place, Arc<Object>>>,
+    resources: BTreeMap<Arc<str>, Resource>,
     revision: u64,
     undone: u64,
+}
+
+/// The objects of one resource.
+#[derive(Debug, Clone, Default)]
+struct Resource {
+    objects: BTreeMap<Place, Arc<Object>>,
+    /// How often one of them came, changed or went.
+    changes: u64,
 }
 
 impl Objects {
@@ -47,7 +55,13 @@ impl Objects {
     /// One object; `namespace` is empty for resources of the cluster.
     pub fn find(&self, resource: &str, namespace: &str, name: &str) -> Option<&Arc<Object>> {
         let place = (namespace.to_owned(), name.to_owned());
-        self.resources.get(resource)?.get(&place)
+        self.resources.get(resource)?.objects.get(&place)
+    }
+
+    /// A number that moves whenever an object of the resource does.
+    pub(crate) fn changes(&self, resource: &str) -> u64 {
+        let resource = self.resources.get(resource);
+        resource.map_or(0, |resource| resource.changes)
     }
 
     /// The objects of a resource in order, all or those of one namespace.
@@ -60,7 +74,7 @@ impl Objects {
         self.resources
             .get(resource)
             .into_iter()
-            .flat_map(move |objects| objects.range(start.clone()..))
+            .flat_map(move |resource| resource.objects.range(start.clone()..))
             .take_while(move |((place, _), _)| namespace.is_none_or(|wanted| wanted == place))
             .map(|(_, object)| object)
     }
@@ -84,11 +98,12 @@ impl Objects {
         object: Option<Arc<Object>>,
     ) -> Option<Arc<Object>> {
         let place = (namespace.to_owned(), name.to_owned());
-        if let Some(object) = object {
-            let objects = self.resources.entry(Arc::clone(resource)).or_default();
-            return objects.insert(place, object);
+        let resource = self.resources.entry(Arc::clone(resource)).or_default();
+        resource.changes += 1;
+        match object {
+            Some(object) => resource.objects.insert(place, object),
+            None => resource.objects.remove(&place),
         }
-        self.resources.get_mut(resource)?.remove(&place)
     }
 
     /// The objects of a resource before the `later` events (oldest first).

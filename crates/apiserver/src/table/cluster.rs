@@ -1,5 +1,5 @@
 //! Namespaces, nodes, and what is only stored: config maps, secrets, accounts,
-//! leases.
+//! leases, definitions.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -71,6 +71,16 @@ pub(super) const LEASE: Layout = Layout {
             json!(name(object)),
             json!(text(object, "/spec/holderIdentity")),
             json!(age_of(object, now)),
+        ]
+    },
+};
+
+pub(super) const DEFINITION: Layout = Layout {
+    columns: &[column("Name"), column("Created At")],
+    cells: |object, _| {
+        vec![
+            json!(name(object)),
+            json!(text(object, "/metadata/creationTimestamp")),
         ]
     },
 };

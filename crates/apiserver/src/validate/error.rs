@@ -55,6 +55,8 @@ pub enum ErrorType {
     Duplicate,
     /// A value is malformed or may not change.
     Invalid,
+    /// A value is of another type.
+    TypeInvalid,
     /// A value is not one of an enumeration.
     NotSupported,
     /// The field may not be set here.
@@ -76,6 +78,7 @@ impl ErrorType {
             Self::NotFound => "FieldValueNotFound",
             Self::Duplicate => "FieldValueDuplicate",
             Self::Invalid => "FieldValueInvalid",
+            Self::TypeInvalid => "FieldValueTypeInvalid",
             Self::NotSupported => "FieldValueNotSupported",
             Self::Forbidden => "FieldValueForbidden",
             Self::TooLong => "FieldValueTooLong",
@@ -89,7 +92,7 @@ impl ErrorType {
             Self::Required => "Required value",
             Self::NotFound => "Not found",
             Self::Duplicate => "Duplicate value",
-            Self::Invalid => "Invalid value",
+            Self::Invalid | Self::TypeInvalid => "Invalid value",
             Self::NotSupported => "Unsupported value",
             Self::Forbidden => "Forbidden",
             Self::TooLong => "Too long",
@@ -122,6 +125,7 @@ impl FieldError {
             ErrorType::NotFound
                 | ErrorType::Duplicate
                 | ErrorType::Invalid
+                | ErrorType::TypeInvalid
                 | ErrorType::NotSupported
                 | ErrorType::TooMany
         ) {
@@ -193,6 +197,22 @@ impl FieldErrors {
 
     pub(crate) fn forbidden(&mut self, path: &Path, detail: &str) {
         self.push(ErrorType::Forbidden, path, Value::Null, detail);
+    }
+
+    /// A value of another type; `found` is that.
+    pub(crate) fn mismatch(&mut self, path: &Path, found: &str, detail: &str) {
+        self.push(ErrorType::TypeInvalid, path, found.into(), detail);
+    }
+
+    /// A value that is not one of `choices`, which are JSON.
+    pub(crate) fn not_one_of(&mut self, path: &Path, value: Value, choices: &[String]) {
+        let detail = format!("supported values: {}", choices.join(", "));
+        self.push(ErrorType::NotSupported, path, value, &detail);
+    }
+
+    /// Adds the mistakes that were found elsewhere.
+    pub(crate) fn extend(&mut self, others: FieldErrors) {
+        self.0.extend(others.0);
     }
 
     pub(crate) fn not_supported(&mut self, path: &Path, value: &str, supported: &[&str]) {

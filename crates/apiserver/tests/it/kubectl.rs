@@ -2,6 +2,7 @@
 
 mod apply;
 mod create;
+mod definitions;
 mod scenario;
 
 use std::io::Write;

@@ -3,10 +3,11 @@
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
-use crate::defaults;
 use crate::kinds::Rules;
 use crate::validate::{self, FieldErrors, NameRule, names};
+use crate::{defaults, definitions};
 
 impl Rules for Namespace {
     const NAME: NameRule = names::dns_label;
@@ -135,6 +136,26 @@ impl Rules for EndpointSlice {
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
         validate::endpoints::validate_slice_update(self, old, errors);
+    }
+}
+
+impl Rules for CustomResourceDefinition {
+    const GENERATION: bool = true;
+
+    fn default(&mut self) {
+        definitions::default(self);
+    }
+
+    fn prepare_create(&mut self) {
+        self.status = None;
+    }
+
+    fn validate(&self, errors: &mut FieldErrors) {
+        definitions::validate(self, errors);
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        definitions::validate_update(self, old, errors);
     }
 }
 

@@ -80,6 +80,7 @@ fn discover(kubectl: &Kubectl) {
             "secrets",
             "serviceaccounts",
             "services",
+            "customresourcedefinitions",
             "controllerrevisions",
             "daemonsets",
             "deployments",
