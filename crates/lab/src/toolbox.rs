@@ -40,7 +40,7 @@ pub enum Command {
         sctp_port: u16,
     },
     /// agnhost's spelling of many servers: a TCP (HTTP) port for each variable
-    /// SERVE_PORT_<PORT>, an SCTP port for each SERVE_SCTP_PORT_<PORT>
+    /// SERVE_PORT_*, an SCTP port for each SERVE_SCTP_PORT_*; the port is the rest of the name
     Porter,
     /// agnhost's spelling of a server that answers with its host name only
     ServeHostname {

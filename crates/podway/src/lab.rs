@@ -43,7 +43,7 @@ pub(crate) fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
             podway_lab::start_node(&lab.name, &node, &mut progress())?;
             Ok(ExitCode::SUCCESS)
         }
-        LabCommand::Tour { name, modes } => tour::run(Settings {
+        LabCommand::Tour { name, modes } => tour::run(&Settings {
             proxy_mode: modes.proxy_mode,
             overlay: modes.overlay,
             ..Settings::new(name, own_program()?)

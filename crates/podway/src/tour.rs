@@ -18,7 +18,7 @@ use stage::Stage;
 const SHOP: &str = include_str!("../../../examples/tour/shop.yaml");
 const POLICY: &str = include_str!("../../../examples/tour/only-the-cart.yaml");
 
-pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let palette = Palette::stdout();
     println!(
@@ -27,7 +27,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     );
     println!("Every line is a real connection; beside it, what `podway explain` says of it.");
     let mut tour = Tour {
-        stage: Stage::open(&settings)?,
+        stage: Stage::open(settings)?,
         palette,
         chapter: 0,
         surprises: 0,

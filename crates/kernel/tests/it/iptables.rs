@@ -32,6 +32,7 @@ fn texts(chains: &Chains, chain: &str) -> Vec<String> {
 }
 
 /// A rule of every part that there is.
+#[allow(clippy::too_many_lines, reason = "one of everything")]
 fn every_part(family: Family) -> [(Table, Vec<Rule>); 2] {
     let (prefix, host, reject): (IpNet, IpNet, _) = match family {
         Family::V4 => (

@@ -2,7 +2,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "a test that panics says where"
+    clippy::too_many_lines,
+    reason = "a test that panics says where, and a walk is as long as it is"
 )]
 
 mod architecture;

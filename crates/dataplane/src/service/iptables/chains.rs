@@ -111,7 +111,7 @@ pub(super) fn external(route: &Route, site: &Site) -> Vec<Rule> {
     let (pod, node, outside) = (&route.from_pod, &route.from_node, &route.from_outside);
     let mut rules = Vec::new();
     if pod != outside {
-        for begin in site.from_pods() {
+        for begin in site.pods_source() {
             let comment = format!("pod traffic for {destinations}");
             let sources = Sources {
                 begin,

@@ -72,7 +72,7 @@ impl Site {
     }
 
     /// How rules begin that match what is from a pod of this node.
-    pub(super) fn from_pods(&self) -> Vec<Rule> {
+    pub(super) fn pods_source(&self) -> Vec<Rule> {
         match &self.pods {
             Pods::Interface(interface) => vec![Rule::new().input(interface)],
             Pods::Prefixes(prefixes) => {

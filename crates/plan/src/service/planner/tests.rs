@@ -56,6 +56,7 @@ fn cluster() -> ClusterState {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn only_what_a_change_can_reach_is_planned_again() {
     let other_slice = |service: &str| {
         slice(

@@ -53,6 +53,7 @@ fn port(name: &str, protocol: Protocol, port: u16) -> SlicePort {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn a_slice_is_read_as_kube_proxy_reads_it() {
     let reading = read::<discovery::EndpointSlice>(json!({
         "metadata": {

@@ -63,6 +63,7 @@ impl Carrier for Script {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn a_direction_moves_what_it_can_and_says_why_it_rests() {
     use Next::{Blocks, Breaks, Bytes, Ends};
     const ALL: Next = Bytes(1000);
