@@ -52,7 +52,7 @@ pub enum SetType {
 /// A set of some type.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TypedSet {
-    /// Its name: at most [`MAX_SET_NAME`] bytes.
+    /// Its name: at most `MAX_SET_NAME` bytes.
     pub name: String,
     /// What its members are.
     pub set_type: SetType,

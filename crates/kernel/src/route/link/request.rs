@@ -87,7 +87,7 @@ impl<'a> NewLink<'a> {
         Self::new(name, NewKind::Dummy)
     }
 
-    /// An intermediate functional block, for [`Rtnetlink::redirect_received`].
+    /// An intermediate functional block, for `Rtnetlink::redirect_received`.
     pub fn ifb(name: impl Into<String>) -> Self {
         Self::new(name, NewKind::Ifb)
     }
@@ -128,7 +128,7 @@ impl<'a> NewLink<'a> {
         self
     }
 
-    /// Puts it into a group, for [`Rtnetlink::delete_group`].
+    /// Puts it into a group, for `Rtnetlink::delete_group`.
     #[must_use]
     pub const fn group(mut self, group: u32) -> Self {
         self.group = Some(group);
