@@ -46,6 +46,8 @@ pub(crate) enum Command {
     /// Why does A reach B, or not? From the running cluster or from files
     #[command(subcommand)]
     Explain(ExplainCommand),
+    /// Measure what Podway costs on this machine, beside its peers
+    Bench(BenchArgs),
     /// Remove everything of Podway from this node's kernel, and only that
     Cleanup,
     /// Small servers and probes for pods of the lab
@@ -64,12 +66,44 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whether all it does is to find something out and print it, so that it may
+    /// end in the middle of a line.
+    pub(crate) fn only_prints(&self) -> bool {
+        matches!(
+            self,
+            Self::Status { .. }
+                | Self::Explain(_)
+                | Self::Man { .. }
+                | Self::Completions { .. }
+                | Self::Lab(LabCommand::Status { .. } | LabCommand::Env(_))
+        )
+    }
+}
+
 /// Where the cluster is.
 #[derive(Debug, Args)]
 pub(crate) struct ClusterArgs {
     /// kubeconfig file; otherwise $KUBECONFIG, the only running lab's, ~/.kube/config
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// What to measure; everything by default
+    #[arg(value_name = "SUITE", value_parser = PossibleValuesParser::new(
+        podway_bench::SUITES
+            .iter()
+            .map(|suite| PossibleValue::new(suite.name).help(suite.about)),
+    ))]
+    pub(crate) suites: Vec<String>,
+    /// All sizes and repetitions that the documents quote: takes many minutes
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

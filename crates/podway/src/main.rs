@@ -4,6 +4,7 @@
 
 mod agent;
 mod apiserver;
+mod bench;
 mod cli;
 mod cluster;
 mod explain;
@@ -21,6 +22,9 @@ use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.command.only_prints() {
+        podway_kernel::terminal::end_with_the_pipe();
+    }
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
@@ -39,6 +43,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Apiserver(args) => apiserver::run(args),
         Command::Status { cluster, output } => status::run(&cluster, output),
         Command::Explain(command) => explain::run(command),
+        Command::Bench(args) => bench::run(&args),
         Command::Cleanup => agent::cleanup(),
         Command::Toolbox(command) => Ok(command.run()?),
         Command::Man { folder } => {

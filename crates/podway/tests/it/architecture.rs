@@ -33,6 +33,18 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
         &["model", "kernel", "apiserver", "agent", "watch", "cni"],
     ),
     (
+        "podway-bench",
+        &[
+            "model",
+            "plan",
+            "dataplane",
+            "kernel",
+            "watch",
+            "cni",
+            "agent",
+        ],
+    ),
+    (
         "podway",
         &[
             "model",
@@ -44,6 +56,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "cni",
             "agent",
             "lab",
+            "bench",
         ],
     ),
     ("podway-testkit", &["model", "plan", "kernel"]),

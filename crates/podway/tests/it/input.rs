@@ -1,5 +1,6 @@
 //! Wrong input: a clear error each, exit code 2, nothing done.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 use crate::harness::{both, podway};
@@ -150,4 +151,20 @@ fn flows_are_answered_line_by_line() {
         "default/only-clients"
     );
     assert_eq!(answers[3]["masquerade"], true);
+}
+
+/// `podway completions bash | head -0`: no panic, no message.
+#[test]
+fn a_closed_pipe_ends_what_only_prints() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_podway"))
+        .args(["completions", "bash"])
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("podway starts");
+    let output = child.wait_with_output().expect("podway ends");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.signal(), Some(13), "{}", output.status);
 }
