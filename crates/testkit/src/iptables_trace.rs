@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use podway_kernel::iptables::{Chains, Rule, Table};
+use podway_kernel::ipset::{Member, Port};
+use podway_kernel::iptables::{Chains, Family, Rule, Table};
+use podway_kernel::ipvs::VirtualServer;
 
 /// The first packet of a connection.
 #[derive(Debug, Clone)]
@@ -55,7 +57,8 @@ pub enum Fate {
 pub struct Tracer<'r> {
     tables: &'r BTreeMap<Table, Chains>,
     local: BTreeSet<IpAddr>,
-    sets: BTreeMap<String, BTreeSet<IpAddr>>,
+    sets: BTreeMap<String, BTreeSet<Member>>,
+    servers: BTreeMap<VirtualServer, Vec<SocketAddr>>,
 }
 
 /// A packet on its way.
@@ -64,6 +67,8 @@ struct State {
     packet: TracedPacket,
     mark: u32,
     translated: bool,
+    /// Whether IPVS has sent it on.
+    is_served: bool,
     masquerade: bool,
     joined: BTreeSet<String>,
     fate: Fate,
@@ -89,14 +94,28 @@ impl<'r> Tracer<'r> {
             tables,
             local: local.into_iter().collect(),
             sets: BTreeMap::new(),
+            servers: BTreeMap::new(),
         }
     }
 
-    /// Gives a set members. A set that was not named has none.
+    /// Gives a set addresses. A set that was not named has none.
     #[must_use]
-    pub fn with_set(mut self, name: &str, members: impl IntoIterator<Item = IpAddr>) -> Self {
+    pub fn with_set(self, name: &str, members: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.with_members(name, members.into_iter().map(Member::Address))
+    }
+
+    /// Gives a set members of any type.
+    #[must_use]
+    pub fn with_members(mut self, name: &str, members: impl IntoIterator<Item = Member>) -> Self {
         let set = self.sets.entry(name.to_owned()).or_default();
         set.extend(members);
+        self
+    }
+
+    /// Gives the node a virtual server, which chooses among these.
+    #[must_use]
+    pub fn with_server(mut self, server: VirtualServer, reals: Vec<SocketAddr>) -> Self {
+        self.servers.insert(server, reals);
         self
     }
 
@@ -107,26 +126,15 @@ impl<'r> Tracer<'r> {
             packet: packet.clone(),
             mark: 0,
             translated: false,
+            is_served: false,
             masquerade: false,
             joined: BTreeSet::new(),
             fate: Fate::Pass,
         };
-        let first = if packet.interface.is_none() {
-            "OUTPUT"
-        } else {
-            "PREROUTING"
+        let states = match packet.interface {
+            None => self.from_node(state),
+            Some(_) => self.arriving(state),
         };
-        let mut states = self.hook(vec![state], Table::Nat, |_| Some(first));
-        if packet.interface.is_none() {
-            states = self.hook(states, Table::Filter, |_| Some("OUTPUT"));
-        }
-        let states = self.hook(states, Table::Filter, |state| {
-            if self.local.contains(&state.packet.destination.ip()) {
-                Some("INPUT")
-            } else {
-                packet.interface.map(|_| "FORWARD")
-            }
-        });
         let states = self.hook(states, Table::Nat, |_| Some("POSTROUTING"));
         let ends = states.into_iter().map(|state| End {
             fate: state.fate,
@@ -137,6 +145,71 @@ impl<'r> Tracer<'r> {
         ends.collect()
     }
 
+    /// IPVS takes the node's own packets between translation and filters.
+    fn from_node(&self, state: State) -> Vec<State> {
+        let states = self.hook(vec![state], Table::Mangle, |_| Some("OUTPUT"));
+        let states = self.hook(states, Table::Nat, |_| Some("OUTPUT"));
+        let states = states.into_iter().flat_map(|state| self.serve(state));
+        let states = self.hook(states.collect(), Table::Filter, |_| Some("OUTPUT"));
+        // What is for the node itself comes in again.
+        self.hook(states, Table::Filter, |state| {
+            self.is_for_node(state).then_some("INPUT")
+        })
+    }
+
+    /// IPVS takes what is for the node after the filters, and sends it on.
+    fn arriving(&self, state: State) -> Vec<State> {
+        let states = self.hook(vec![state], Table::Nat, |_| Some("PREROUTING"));
+        let input = |state: &State| self.is_for_node(state).then_some("INPUT");
+        let states = self.hook(states, Table::Mangle, input);
+        let states = self.hook(states, Table::Filter, |state| {
+            input(state).or(Some("FORWARD"))
+        });
+        let serve = |state: State| match state.fate == Fate::Pass && self.is_for_node(&state) {
+            true => self.serve(state),
+            false => vec![state],
+        };
+        let states: Vec<State> = states.into_iter().flat_map(serve).collect();
+        self.hook(states, Table::Filter, |state| {
+            state.is_served.then_some("OUTPUT")
+        })
+    }
+
+    fn is_for_node(&self, state: &State) -> bool {
+        self.local.contains(&state.packet.destination.ip())
+    }
+
+    /// Every real server that IPVS may choose; the packet as it is where no
+    /// virtual server is for it. A mark goes before an address.
+    fn serve(&self, state: State) -> Vec<State> {
+        let address = state.packet.destination;
+        let family = match address.is_ipv4() {
+            true => Family::V4,
+            false => Family::V6,
+        };
+        let keys = [
+            VirtualServer::Mark {
+                family,
+                mark: state.mark,
+            },
+            VirtualServer::Address {
+                protocol: number(state.packet.protocol),
+                address,
+            },
+        ];
+        let mut found = keys.iter().filter_map(|key| self.servers.get(key));
+        let Some(reals) = found.next().filter(|_| state.fate == Fate::Pass) else {
+            return vec![state];
+        };
+        let to = |real: &SocketAddr| {
+            let mut state = state.clone();
+            state.packet.destination = *real;
+            state.is_served = true;
+            state
+        };
+        reals.iter().map(to).collect()
+    }
+
     /// One table at one hook, for every packet that still goes on.
     fn hook(
         &self,
@@ -144,6 +217,9 @@ impl<'r> Tracer<'r> {
         table: Table,
         chain: impl Fn(&State) -> Option<&'static str>,
     ) -> Vec<State> {
+        if !self.tables.contains_key(&table) {
+            return states;
+        }
         let through = |state: State| match chain(&state) {
             Some(chain) if state.fate == Fate::Pass => {
                 let ends = self.chain(table, chain, state);
@@ -205,8 +281,8 @@ impl<'r> Tracer<'r> {
                     continue;
                 }
                 "--match-set" => {
-                    let (set, side) = (argument().to_owned(), argument());
-                    self.is_member(&set, state.address(side))
+                    let (set, sides) = (argument().to_owned(), argument());
+                    self.member(&set, sides, &state).is_some()
                 }
                 _ => self.holds(word, argument(), &state, rule),
             };
@@ -251,8 +327,26 @@ impl<'r> Tracer<'r> {
         }
     }
 
-    fn is_member(&self, set: &str, address: IpAddr) -> bool {
-        self.sets.get(set).is_some_and(|set| set.contains(&address))
+    /// The member of a set that a packet is.
+    fn member(&self, set: &str, sides: &str, state: &State) -> Option<&Member> {
+        let first = match sides.split(',').next() {
+            Some("src") => state.packet.source,
+            Some("dst") => state.packet.destination,
+            _ => panic!("the tracer does not know set dimensions {sides}"),
+        };
+        // Beyond address and port, sets here ask for the source.
+        assert!(["src", "dst", "dst,dst", "dst,dst,src"].contains(&sides));
+        let source = state.packet.source.ip();
+        let protocol = number(state.packet.protocol);
+        let is_port = |port: &Port| port.protocol == protocol && port.address == first;
+        let mut members = self.sets.get(set)?.iter();
+        members.find(|member| match member {
+            Member::Address(address) => *address == first.ip(),
+            Member::Port(port) => *port == first.port(),
+            Member::AddressPort(port) | Member::AddressPortMark(port, _) => is_port(port),
+            Member::AddressPortAddress(port, peer) => is_port(port) && *peer == source,
+            Member::AddressPortPrefix(port, peer) => is_port(port) && peer.contains(&source),
+        })
     }
 
     fn target(&self, table: Table, rule: &Rule, mut state: State) -> Vec<(Step, State)> {
@@ -285,13 +379,19 @@ impl<'r> Tracer<'r> {
                 state.joined.insert((*set).to_owned());
                 Step::Next
             }
+            (Some("SET"), ["--map-set", set, sides, "--map-mark"]) => {
+                if let Some(Member::AddressPortMark(_, mark)) = self.member(set, sides, &state) {
+                    state.mark = *mark;
+                }
+                Step::Next
+            }
             (Some("DNAT"), ["--to-destination", to]) => {
                 let to = to.parse();
                 state.packet.destination = to.unwrap_or_else(|_| panic!("no address: {rule}"));
                 state.translated = true;
                 stop
             }
-            (Some("MASQUERADE"), ["--random-fully"]) => {
+            (Some("MASQUERADE"), ["--random-fully"] | []) => {
                 state.masquerade = true;
                 stop
             }
@@ -318,13 +418,13 @@ enum Step {
     Stop(Stop),
 }
 
-impl State {
-    fn address(&self, side: &str) -> IpAddr {
-        match side {
-            "src" => self.packet.source.ip(),
-            "dst" => self.packet.destination.ip(),
-            _ => panic!("the tracer does not know set dimension {side}"),
-        }
+/// IANA number.
+fn number(protocol: &str) -> u8 {
+    match protocol {
+        "tcp" => 6,
+        "udp" => 17,
+        "sctp" => 132,
+        _ => panic!("the tracer does not know protocol {protocol}"),
     }
 }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod builders;
+pub mod flows;
 pub mod iptables_trace;
 pub mod nft_trace;
 pub mod policy_scenario;

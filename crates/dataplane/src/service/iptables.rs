@@ -227,7 +227,7 @@ impl<I: Iptables, S: IpSets, C: Conntrack> IptablesServices<I, S, C> {
         change: &ServiceChange,
         mut ledger: Ledger,
     ) -> Result<SyncReport, Error> {
-        let stale = StaleFlows::of_change(table, change, |pool| ledger.users(table, pool));
+        let stale = StaleFlows::of_change(table, change, |pool| ledger.users(pool));
         let Draft {
             scripts,
             wanted,

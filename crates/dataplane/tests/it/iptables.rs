@@ -1,11 +1,11 @@
 //! Services in iptables: what is written, and what it does to packets.
 
-mod clusters;
+pub(crate) mod clusters;
 mod kernel;
 mod measure;
 mod packets;
 mod spoiled;
-mod trace;
+pub(crate) mod trace;
 mod writes;
 
 use podway_dataplane::service::iptables::IptablesServices;
@@ -16,13 +16,13 @@ use podway_kernel::iptables::FakeIptables;
 use podway_model::ClusterState;
 use podway_plan::service::{NodeContext, ServiceChange, ServicePlanner, ServiceTable};
 
-fn plan(state: &ClusterState, context: &NodeContext) -> ServiceTable {
+pub(crate) fn plan(state: &ClusterState, context: &NodeContext) -> ServiceTable {
     let mut planner = ServicePlanner::new(context.clone());
     planner.plan_all(state);
     planner.table().clone()
 }
 
-fn settings(context: &NodeContext) -> ServiceSettings {
+pub(crate) fn settings(context: &NodeContext) -> ServiceSettings {
     ServiceSettings {
         pod_prefixes: context.pod_prefixes.clone(),
         pod_interfaces: context.pod_interfaces.clone(),

@@ -12,6 +12,7 @@ pub struct FakeIptables {
     tables: BTreeMap<(Family, Table), Chains>,
     written: Written,
     failing: u32,
+    apart: bool,
 }
 
 const PROGRAM: &str = "fake-restore";
@@ -37,6 +38,11 @@ impl FakeIptables {
     /// Lets the next restores fail, as when another program holds the lock.
     pub const fn fail(&mut self, times: u32) {
         self.failing = times;
+    }
+
+    /// Writes every script by itself from now on, as scripts may be.
+    pub const fn write_apart(&mut self) {
+        self.apart = true;
     }
 
     /// What has been written.
@@ -115,8 +121,15 @@ impl Iptables for FakeIptables {
                 message: "Another app is currently holding the xtables lock".into(),
             });
         }
-        self.restore_text(family, &joined(scripts))?;
-        let written = Written { runs: 1, lines };
+        let parts: Vec<&[Script]> = match self.apart {
+            true => scripts.chunks(1).collect(),
+            false => vec![scripts],
+        };
+        for part in &parts {
+            self.restore_text(family, &joined(part))?;
+        }
+        let runs = parts.len() as u64;
+        let written = Written { runs, lines };
         self.written += written;
         Ok(written)
     }

@@ -58,19 +58,10 @@ impl Ledger {
         self.frontends.keys().collect()
     }
 
-    /// The frontends that lead to a pool.
-    pub(super) fn users(&self, table: &ServiceTable, pool: &PoolId) -> Vec<Frontend> {
+    /// The frontends that may lead to a pool: those of its owner.
+    pub(super) fn users(&self, pool: &PoolId) -> Vec<Frontend> {
         let frontends = self.frontends.get(&Owner::of_pool(pool));
-        let leads = |frontend: &&Frontend| {
-            let route = table.routes.get(frontend);
-            route.is_some_and(|route| route.pools().any(|id| id == pool))
-        };
-        frontends
-            .into_iter()
-            .flatten()
-            .filter(leads)
-            .copied()
-            .collect()
+        frontends.into_iter().flatten().copied().collect()
     }
 
     /// Takes the frontends that a change gives and takes.

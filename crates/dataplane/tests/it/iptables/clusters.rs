@@ -13,7 +13,7 @@ use podway_testkit::builders::{
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 
-pub(super) fn context() -> NodeContext {
+pub(crate) fn context() -> NodeContext {
     NodeContext {
         node: "node1".into(),
         pod_prefixes: prefixes(&["10.244.1.0/24", "fd00:10:244:1::/64"]),
@@ -23,7 +23,7 @@ pub(super) fn context() -> NodeContext {
 }
 
 /// A service of two endpoints.
-pub(super) fn numbered(number: u32) -> [Object; 2] {
+pub(crate) fn numbered(number: u32) -> [Object; 2] {
     let service_name = format!("ns/s{number}");
     let address = Ipv4Addr::from(0x0a60_0000 + number).to_string();
     let endpoints = [0, 1].map(|pod| {
@@ -36,7 +36,7 @@ pub(super) fn numbered(number: u32) -> [Object; 2] {
     ]
 }
 
-pub(super) fn slice_of(number: u32, endpoints: &[SliceEndpoint]) -> Object {
+pub(crate) fn slice_of(number: u32, endpoints: &[SliceEndpoint]) -> Object {
     let service = format!("ns/s{number}");
     slice(&service, &service, &[slice_port("http", 8080)], endpoints).object()
 }
@@ -136,7 +136,7 @@ fn elsewhere() -> Service {
 }
 
 /// Services with everything that a table can hold.
-pub(super) fn variety() -> ClusterState {
+pub(crate) fn variety() -> ClusterState {
     let both = [
         "10.244.1.5",
         "10.244.2.5",
@@ -160,7 +160,7 @@ pub(super) fn variety() -> ClusterState {
 
 /// Services over few names, addresses and ports, so that they meet often: at
 /// addresses of the node and at node ports, too.
-pub(super) fn any_service() -> impl Strategy<Value = Service> {
+pub(crate) fn any_service() -> impl Strategy<Value = Service> {
     let policy = || prop_oneof![Just(TrafficPolicy::Cluster), Just(TrafficPolicy::Local)];
     let addresses = (
         subsequence(vec!["172.16.0.11", "192.0.2.1", "2001:db8:9::1"], 0..=3),
@@ -197,7 +197,7 @@ pub(super) fn any_service() -> impl Strategy<Value = Service> {
     )
 }
 
-pub(super) fn any_object() -> impl Strategy<Value = Object> {
+pub(crate) fn any_object() -> impl Strategy<Value = Object> {
     let address = (1..4_u8, 1..3_u8);
     let endpoints = prop::collection::vec((address, any::<bool>()), 0..6);
     let slices = (0..4_u8, 0..3_u8, any::<bool>(), endpoints).prop_map(
@@ -225,7 +225,7 @@ pub(super) fn any_object() -> impl Strategy<Value = Object> {
     prop_oneof![any_service().prop_map(IntoObject::object), slices]
 }
 
-pub(super) fn any_change() -> impl Strategy<Value = Change> {
+pub(crate) fn any_change() -> impl Strategy<Value = Change> {
     let service = |i| Change::Delete(ObjectRef::Service(name(&format!("ns/p{i}"))));
     let slice = |i| Change::Delete(ObjectRef::EndpointSlice(name(&format!("ns/e{i}"))));
     prop_oneof![

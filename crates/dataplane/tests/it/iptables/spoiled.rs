@@ -4,9 +4,10 @@ use podway_dataplane::service::ServiceBackend as _;
 use podway_kernel::ipset::IpSets as _;
 use podway_kernel::iptables::{FakeIptables, Family, Iptables as _, Rule, Table};
 use podway_kernel::nft::Written;
+use podway_model::ClusterState;
 
 use super::clusters::{context, variety};
-use super::{Fake, fake, plan, sync};
+use super::{Fake, fake, plan, settings, sync};
 
 fn text(backend: &mut Fake, family: Family) -> String {
     let mut text = String::new();
@@ -63,6 +64,15 @@ const SPOILS: &[(&str, &str)] = &[
          -A KUBE-XLB-AAAAAAAAAAAAAAAA -j KUBE-SVC-AAAAAAAAAAAAAAAA\n\
          -A KUBE-SVC-AAAAAAAAAAAAAAAA -j KUBE-SEP-AAAAAAAAAAAAAAAA\n\
          -I KUBE-SERVICES -j KUBE-XLB-AAAAAAAAAAAAAAAA",
+    ),
+    (
+        "a node port is refused before an address is",
+        "*filter\n-D KUBE-EXTERNAL-SERVICES ! -d 127.0.0.0/8 -p sctp -m comment \
+         --comment \"ns/elsewhere:sig has no local endpoints\" -m addrtype --dst-type LOCAL \
+         -m sctp --dport 30004 -j DROP\n\
+         -I KUBE-EXTERNAL-SERVICES ! -d 127.0.0.0/8 -p sctp -m comment \
+         --comment \"ns/elsewhere:sig has no local endpoints\" -m addrtype --dst-type LOCAL \
+         -m sctp --dport 30004 -j DROP",
     ),
     ("everything is gone", ""),
 ];
@@ -144,6 +154,24 @@ fn cleanup_takes_ours_and_nothing_else() {
     backend.cleanup().unwrap();
 }
 
+/// The nf_tables variant writes a long text in parts: every script must be right
+/// by itself, after those before it.
+#[test]
+fn what_is_written_in_parts_is_right_at_every_step() {
+    let table = plan(&variety(), &context());
+    let empty = plan(&ClusterState::default(), &context());
+    let mut backend = fake();
+    backend.iptables_mut().write_apart();
+    for table in [&table, &empty, &table] {
+        // By comparison each time: a change writes one script a service.
+        backend.configure(settings(&context()));
+        sync(&mut backend, table, None);
+        assert_eq!(sync(&mut backend, table, None).written, Written::default());
+    }
+    backend.cleanup().unwrap();
+    assert_eq!(text(&mut backend, Family::V4), "");
+}
+
 #[test]
 fn foreign_rules_stay_where_they_are() {
     let table = plan(&variety(), &context());
@@ -199,7 +227,7 @@ fn a_busy_set_goes_at_the_next_occasion() {
         sets.add(&name, &[client]).unwrap();
     }
 
-    let empty = plan(&podway_model::ClusterState::default(), &context());
+    let empty = plan(&ClusterState::default(), &context());
     let change = podway_plan::service::diff(&table, &empty);
     sync(&mut backend, &empty, Some(&change));
     let sets = backend.sets_mut();

@@ -2,9 +2,7 @@
 //! through what is rendered.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 
 use podway_dataplane::service::iptables::{cluster_ip_set, render};
 use podway_kernel::iptables::{Chains, Table};
@@ -13,6 +11,7 @@ use podway_plan::service::{self, Interfaces, NodeContext, Packet, ServiceTable, 
 use podway_testkit::builders::{
     self, IntoObject as _, endpoint, ip, port, prefixes, slice, slice_port, socket, state,
 };
+use podway_testkit::flows;
 use podway_testkit::iptables_trace::{End, Fate, TracedPacket, Tracer};
 use podway_testkit::scenario::{self, Case, Flow};
 
@@ -23,22 +22,16 @@ use super::{plan, settings};
 
 type Tables = BTreeMap<Table, Chains>;
 
-/// Flows at loopback addresses: the kernel cannot translate them without
-/// `route_localnet`, which opens the node to its neighbours.
-const NOT_SERVED: &str = "localhost.txt";
-
 #[test]
 fn every_flow_ends_where_the_table_says() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../plan/tests/it/flows");
-    let files = fs::read_dir(Path::new(folder)).expect("the flows of plan");
-    let mut files: Vec<_> = files.map(|file| file.expect("a file").path()).collect();
-    files.retain(|file| !file.ends_with(NOT_SERVED));
-    files.sort();
-    assert!(files.len() >= 9, "{files:?}");
     let (mut flows, mut wrong) = (0, Vec::new());
-    for file in files {
-        let text = fs::read_to_string(&file).expect("text");
-        for case in scenario::parse(&file.to_string_lossy(), &text) {
+    for (file, cases) in flows::all() {
+        // The kernel cannot translate what is sent to loopback addresses without
+        // `route_localnet`, which opens the node to its neighbours.
+        if file == flows::LOOPBACK {
+            continue;
+        }
+        for case in cases {
             flows += case.flows.len();
             wrong.extend(mistakes(&case));
         }
@@ -91,7 +84,7 @@ fn tracer<'r>(
         .fold(tracer, |tracer, set| tracer.with_set(set, addresses()))
 }
 
-fn traced(packet: &Packet) -> TracedPacket {
+pub(crate) fn traced(packet: &Packet) -> TracedPacket {
     TracedPacket {
         source: SocketAddr::new(packet.source_address, 40_000),
         destination: packet.destination,
@@ -105,7 +98,7 @@ fn traced(packet: &Packet) -> TracedPacket {
 }
 
 /// As scenario files write it.
-fn outcome(ends: &BTreeSet<End>, packet: &Packet) -> String {
+pub(crate) fn outcome(ends: &BTreeSet<End>, packet: &Packet) -> String {
     let fates: BTreeSet<Fate> = ends.iter().map(|end| end.fate).collect();
     let untouched = |end: &End| end.destination == packet.destination;
     match fates.iter().collect::<Vec<_>>()[..] {
@@ -191,7 +184,7 @@ fn a_remembered_client_comes_to_one_endpoint_only() {
 }
 
 /// Packets from and to everywhere that [`any_object`] knows.
-fn any_packet() -> impl Strategy<Value = Packet> {
+pub(crate) fn any_packet() -> impl Strategy<Value = Packet> {
     let addresses = prop_oneof![
         Just((
             ["10.244.1.1", "172.16.0.11", "203.0.113.130"],
@@ -231,7 +224,7 @@ fn any_packet() -> impl Strategy<Value = Packet> {
     )
 }
 
-const NODE: [&str; 2] = ["172.16.0.11", "fd00:172:16::11"];
+pub(crate) const NODE: [&str; 2] = ["172.16.0.11", "fd00:172:16::11"];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
@@ -260,7 +253,7 @@ proptest! {
 }
 
 /// The ways in which a node can tell its pods from others.
-fn detected(detector: usize) -> NodeContext {
+pub(crate) fn detected(detector: usize) -> NodeContext {
     let none = NodeContext {
         pod_prefixes: Vec::new(),
         ..context()

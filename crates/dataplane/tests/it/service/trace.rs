@@ -10,37 +10,24 @@ use podway_plan::service::{NodeContext, Packet, Source};
 use podway_testkit::builders::{
     self, IntoObject, endpoint, ip, port, prefixes, slice, slice_port, socket, state,
 };
+use podway_testkit::flows;
 use podway_testkit::nft_trace::{End, Fate, TracedPacket, Tracer, Written};
-use podway_testkit::scenario::{self, Case, Flow};
+use podway_testkit::scenario::{Case, Flow};
 
 use super::{plan, settings};
 
-macro_rules! scenarios {
-    ($($test:ident: $file:literal),* $(,)?) => {
-        $(#[test]
-        fn $test() {
-            judge($file, include_str!(concat!("../../../../plan/tests/it/flows/", $file)));
-        })*
-    };
+/// Flows at loopback addresses are the proxy's in every mode.
+fn cases() -> impl Iterator<Item = Case> {
+    let files = flows::all().into_iter();
+    files
+        .filter(|(file, _)| *file != flows::LOOPBACK)
+        .flat_map(|(_, cases)| cases)
 }
 
-scenarios! {
-    cluster_ip_in_general: "cluster_ip.txt",
-    masquerade_by_policy_and_source: "masquerade.txt",
-    terminating_endpoints: "terminating.txt",
-    load_balancer_and_source_ranges: "load_balancer.txt",
-    node_ports: "node_ports.txt",
-    traffic_policies: "traffic_policy.txt",
-    topology_hints: "topology.txt",
-    no_endpoints: "no_endpoints.txt",
-    contested_frontends: "conflicts.txt",
-    endpoint_weights: "weights.txt",
-    unallocated_cluster_ips: "unallocated.txt",
-}
-
-fn judge(file: &str, text: &str) {
+#[test]
+fn every_flow_ends_where_the_table_says() {
     let mut wrong = Vec::new();
-    for case in scenario::parse(file, text) {
+    for case in cases() {
         for flow in &case.flows {
             let context = &case.contexts[&flow.context];
             let table = plan(&case.state, context);
@@ -54,12 +41,8 @@ fn judge(file: &str, text: &str) {
             }
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} flows\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    let count = wrong.len();
+    assert!(wrong.is_empty(), "{count} flows\n{}", wrong.join("\n"));
 }
 
 fn trace(rules: &Ruleset, case: &Case, flow: &Flow) -> Vec<End> {

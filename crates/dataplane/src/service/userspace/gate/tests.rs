@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use podway_kernel::nft::{Hook, reconcile};
 use podway_model::Protocol;
 use podway_plan::service::{self, NodeContext, Packet, ServicePlanner};
+use podway_testkit::flows;
 use podway_testkit::nft_trace::{End, Fate as End_, TracedPacket, Tracer};
 use podway_testkit::scenario::{self, Case, Flow};
 
@@ -88,9 +89,11 @@ fn outcome(ends: &[End], packet: &Packet, table: &ServiceTable) -> String {
     }
 }
 
-fn judge(file: &str, text: &str) {
+#[test]
+fn every_flow_ends_where_the_table_says() {
     let mut wrong = Vec::new();
-    for case in scenario::parse(file, text) {
+    let files = flows::all().into_iter();
+    for case in files.flat_map(|(_, cases)| cases) {
         for flow in &case.flows {
             // This kernel's proxy has no sockets for it.
             if flow.packet.protocol == Protocol::Sctp {
@@ -111,40 +114,19 @@ fn judge(file: &str, text: &str) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-macro_rules! scenarios {
-    ($($test:ident: $file:literal),* $(,)?) => {
-        $(#[test]
-        fn $test() {
-            judge($file, include_str!(concat!("../../../../../plan/tests/it/flows/", $file)));
-        })*
-    };
-}
-
-scenarios! {
-    cluster_ip_in_general: "cluster_ip.txt",
-    masquerade_by_policy_and_source: "masquerade.txt",
-    terminating_endpoints: "terminating.txt",
-    load_balancer_and_source_ranges: "load_balancer.txt",
-    node_ports: "node_ports.txt",
-    traffic_policies: "traffic_policy.txt",
-    topology_hints: "topology.txt",
-    no_endpoints: "no_endpoints.txt",
-    contested_frontends: "conflicts.txt",
-    endpoint_weights: "weights.txt",
-    unallocated_cluster_ips: "unallocated.txt",
-    node_ports_at_loopback: "localhost.txt",
-}
-
 /// What is only at loopback is nobody else's.
 #[test]
 fn a_proxy_of_loopback_addresses_touches_nothing_else() {
-    let text = include_str!("../../../../../plan/tests/it/flows/localhost.txt");
+    let (file, text) = flows::FILES
+        .iter()
+        .find(|(file, _)| *file == flows::LOOPBACK)
+        .unwrap();
     let elsewhere = "
         flow@served node 192.168.0.2 > 192.168.0.2:3001 = 10.180.0.1:80 M
         flow@served outside 203.0.113.2 > 192.168.0.2:3001 = 10.180.0.1:80 M
         flow@served pod 10.180.0.9 > 172.30.0.41:80 = 10.180.0.1:80
         flow@served pod 10.180.0.9 > 172.30.0.41:81 = REJECT";
-    for case in scenario::parse("localhost.txt", &format!("{text}{elsewhere}")) {
+    for case in scenario::parse(file, &format!("{text}{elsewhere}")) {
         for flow in &case.flows {
             let context = &case.contexts[&flow.context];
             if !context.localhost_node_ports {
@@ -168,21 +150,8 @@ fn a_proxy_of_loopback_addresses_touches_nothing_else() {
 #[test]
 fn a_change_is_the_difference() {
     let mut tables = Vec::new();
-    for (file, text) in [
-        (
-            "load_balancer.txt",
-            include_str!("../../../../../plan/tests/it/flows/load_balancer.txt"),
-        ),
-        (
-            "terminating.txt",
-            include_str!("../../../../../plan/tests/it/flows/terminating.txt"),
-        ),
-        (
-            "unallocated.txt",
-            include_str!("../../../../../plan/tests/it/flows/unallocated.txt"),
-        ),
-    ] {
-        for case in scenario::parse(file, text) {
+    for file in ["load_balancer.txt", "terminating.txt", "unallocated.txt"] {
+        for case in flows::cases(file) {
             let contexts = case.contexts.values();
             tables.extend(contexts.map(|context| plan(&case, context)));
         }
