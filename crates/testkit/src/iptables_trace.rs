@@ -132,7 +132,7 @@ impl<'r> Tracer<'r> {
             fate: Fate::Pass,
         };
         let states = match packet.interface {
-            None => self.from_node(state),
+            None => self.leaving(state),
             Some(_) => self.arriving(state),
         };
         let states = self.hook(states, Table::Nat, |_| Some("POSTROUTING"));
@@ -146,7 +146,7 @@ impl<'r> Tracer<'r> {
     }
 
     /// IPVS takes the node's own packets between translation and filters.
-    fn from_node(&self, state: State) -> Vec<State> {
+    fn leaving(&self, state: State) -> Vec<State> {
         let states = self.hook(vec![state], Table::Mangle, |_| Some("OUTPUT"));
         let states = self.hook(states, Table::Nat, |_| Some("OUTPUT"));
         let states = states.into_iter().flat_map(|state| self.serve(state));

@@ -7,6 +7,7 @@
 )]
 
 mod iptables;
+mod ipvs;
 mod masquerade;
 mod overlay;
 mod policy;
