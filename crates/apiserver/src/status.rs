@@ -117,6 +117,13 @@ impl Status {
         Status::new(410, "Expired", message)
     }
 
+    /// 410: a watch after a revision that this server has never had.
+    pub fn from_the_future(asked: u64, current: u64) -> Status {
+        let message =
+            format!("resource version {asked} is not of this server, which is at {current}");
+        Status::new(410, "Expired", message)
+    }
+
     /// 504: the client has seen a newer server (its data was lost since).
     pub fn too_large(asked: u64, current: u64) -> Status {
         let message = format!("Too large resource version: {asked}, current: {current}");

@@ -98,8 +98,11 @@ impl Api {
         if beginning.end_bookmark && bookmarks {
             watcher.push_bookmark(beginning.revision, true);
         }
-        // A history that is already too short is an answer, not an event.
-        watcher.look()?;
+        // A history that is too short is told as an event, and not as the answer:
+        // only there do clients look for it, and then list anew.
+        if let Err(status) = watcher.look() {
+            watcher.fail(&status);
+        }
         let stream = futures_util::stream::unfold(watcher, |mut watcher| async move {
             let line = watcher.next_lines().await?;
             Some((Ok::<Bytes, std::convert::Infallible>(line), watcher))
@@ -117,7 +120,6 @@ impl Api {
             revision,
         };
         match start(call)? {
-            Start::After(asked) if asked > revision => Err(Status::too_large(asked, revision)),
             Start::After(asked) => Ok(after(asked)),
             Start::Now => Ok(after(revision)),
             Start::State { end_bookmark } => {
@@ -209,11 +211,14 @@ impl Watcher {
                     self.push_bookmark(revision, false);
                 }
             }
-            Err(status) => {
-                self.push_line("ERROR", &status.to_value());
-                self.finished = true;
-            }
+            Err(status) => self.fail(&status),
         }
+    }
+
+    /// Ends the watch with an event that says why.
+    fn fail(&mut self, status: &Status) {
+        self.push_line("ERROR", &status.to_value());
+        self.finished = true;
     }
 
     /// Takes over what is new; returns up to which revision.

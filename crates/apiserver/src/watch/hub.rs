@@ -102,6 +102,11 @@ impl Hub {
     fn news(&self, resource: &str, after: u64) -> Result<News, Status> {
         let state = self.state.read();
         let revision = state.revision;
+        // The watcher knows another store's history (this one was emptied, say).
+        // Kubernetes lets it wait for a revision that may never come.
+        if after > revision {
+            return Err(Status::from_the_future(after, revision));
+        }
         let Some(window) = state.windows.get(resource) else {
             return match after < self.first {
                 true => Err(Status::too_old(after, self.first)),

@@ -1,6 +1,7 @@
 //! What clients built on libraries rely on, over HTTP.
 
 mod answers;
+mod relist;
 mod watches;
 
 use http_body_util::BodyExt;

@@ -1,13 +1,15 @@
 //! A server of the test's own, on a free port, with its data in a temporary
 //! folder.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use podway_apiserver::{ApiServer, KubeletResolver, Settings, User};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A running server; gone with the value.
 pub(crate) struct Server {
@@ -24,23 +26,28 @@ impl Server {
     }
 
     pub(crate) fn with_kubelet(kubelet: KubeletResolver) -> Server {
-        Server::on(tempfile::tempdir().unwrap(), kubelet)
+        Server::on(tempfile::tempdir().unwrap(), ANY_PORT, kubelet)
     }
 
     /// The same data served by a new server on another port.
     pub(crate) fn restart(self) -> Server {
+        self.restart_at(ANY_PORT)
+    }
+
+    /// The same data served by a new server at this address.
+    pub(crate) fn restart_at(self, address: SocketAddr) -> Server {
         let Server {
             api, dir, runtime, ..
         } = self;
         api.shutdown();
         drop(api);
         drop(runtime);
-        Server::on(dir, Arc::new(|_| None))
+        Server::on(dir, address, Arc::new(|_| None))
     }
 
-    fn on(dir: TempDir, kubelet: KubeletResolver) -> Server {
+    fn on(dir: TempDir, address: SocketAddr, kubelet: KubeletResolver) -> Server {
         let runtime = Runtime::new().unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let mut settings = settings(dir.path().join("data"));
         settings.kubelet = kubelet;

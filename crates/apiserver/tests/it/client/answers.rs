@@ -56,7 +56,6 @@ GET    MAPS?continue=x                              -                           
 GET    MAPS?labelSelector=a%20b                     -                            400 BadRequest
 GET    MAPS?fieldSelector=data.a%3Db                -                            400 BadRequest
 GET    MAPS?resourceVersion=99999                   -                            504 Timeout
-GET    MAPS?watch=1&resourceVersion=99999           -                            504 Timeout
 GET    MAPS?watch=1&sendInitialEvents=true          -                            422 Invalid
 GET    MAPS?watch=1&resourceVersionMatch=Exact      -                            422 Invalid
 GET    PODS/none/log                                -                            404 NotFound

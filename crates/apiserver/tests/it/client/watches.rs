@@ -13,13 +13,13 @@ use super::{Client, MAPS, with_server};
 use crate::fixture::Server;
 
 /// An open watch.
-struct Watch {
+pub(super) struct Watch {
     body: kube::client::Body,
     lines: Vec<u8>,
 }
 
 impl Watch {
-    async fn open(client: &Client, url: &str) -> Watch {
+    pub(super) async fn open(client: &Client, url: &str) -> Watch {
         let response = client.send(Method::GET, url, &[], "").await;
         assert_eq!(response.status(), 200, "{url}");
         Watch {
@@ -29,7 +29,7 @@ impl Watch {
     }
 
     /// The next event; `None` at the end.
-    async fn next(&mut self) -> Option<Value> {
+    pub(super) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.lines.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.lines.drain(..=end).collect();
@@ -54,7 +54,7 @@ impl Watch {
     }
 }
 
-fn revision(object: &Value) -> u64 {
+pub(super) fn revision(object: &Value) -> u64 {
     let text = object["metadata"]["resourceVersion"].as_str().unwrap();
     text.parse().unwrap()
 }
@@ -159,7 +159,24 @@ fn objects_survive_a_restart_and_old_watches_are_told_to_list() {
         let client = Client::new(&server, User::Admin, None).await;
         let (code, x) = client.get(&format!("{MAPS}/x")).await;
         assert_eq!((code, &x["data"]["k"]), (200, &json!("2")));
-        let url = format!("{MAPS}?watch=true&resourceVersion={old}");
+        // Before the restart, and a revision that never was.
+        for unknown in [old, old + 1_000_000] {
+            let url = format!("{MAPS}?watch=true&resourceVersion={unknown}");
+            let mut watch = Watch::open(&client, &url).await;
+            let event = watch.next().await.unwrap();
+            let told = (
+                &event["type"],
+                &event["object"]["code"],
+                &event["object"]["reason"],
+            );
+            assert_eq!(
+                told,
+                (&json!("ERROR"), &json!(410), &json!("Expired")),
+                "{event}"
+            );
+            assert_eq!(watch.next().await, None);
+        }
+        let url = format!("{MAPS}?resourceVersion={old}&resourceVersionMatch=Exact");
         let (code, status) = client.get(&url).await;
         assert_eq!(
             (code, &status["reason"]),
