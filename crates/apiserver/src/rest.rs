@@ -9,6 +9,7 @@ mod binding;
 mod create;
 mod definitions;
 mod delete;
+mod owners;
 mod scale;
 mod served;
 mod services;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub(crate) use delete::{DeleteOptions, Deleted};
+pub(crate) use owners::Propagation;
 pub(crate) use scale::scale_of;
 use served::Served;
 use services::Allocations;
@@ -58,6 +60,7 @@ pub(crate) struct Context<'r> {
     pub(crate) now: jiff::Timestamp,
     /// What is served.
     pub(crate) kinds: &'r Kinds,
+    pub(crate) pending: owners::Pending,
 }
 
 impl Target {
@@ -120,6 +123,7 @@ impl Registry {
                         allocations: &allocations,
                         now,
                         kinds: &kinds,
+                        pending: owners::Pending::default(),
                     },
                 )
             })

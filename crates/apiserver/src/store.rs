@@ -25,7 +25,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::oneshot;
 
 pub use object::Object;
-pub(crate) use object::{metadata_text, take_managed_fields};
+pub(crate) use object::{metadata_text, owner_references, take_managed_fields};
 pub use objects::Objects;
 pub use transaction::Transaction;
 

@@ -12,7 +12,7 @@ use super::{Answer, Api, Call, accept, respond};
 use crate::apply::{Author, Configuration};
 use crate::kinds::Part;
 use crate::patch::PatchType;
-use crate::rest::{Change, Content, DeleteOptions, Deleted};
+use crate::rest::{Change, Content, DeleteOptions, Deleted, Propagation};
 use crate::status::Status;
 use crate::validate::Cause;
 
@@ -227,6 +227,24 @@ impl Api {
     }
 }
 
+/// What becomes of dependents: said in one word, or in the older way.
+fn propagation(options: &Value, query: &super::Query) -> Result<Option<Propagation>, Status> {
+    let given = options.get("propagationPolicy").and_then(Value::as_str);
+    if let Some(text) = given.or(query.text("propagationPolicy")) {
+        let known = Propagation::parse(text);
+        return known.map(Some).ok_or_else(|| {
+            Status::bad_request(format!(
+                "propagationPolicy: {text:?} is not \"Background\", \"Foreground\" or \"Orphan\""
+            ))
+        });
+    }
+    let orphan = options.get("orphanDependents").and_then(Value::as_bool);
+    Ok(orphan.map(|orphan| match orphan {
+        true => Propagation::Orphan,
+        false => Propagation::Background,
+    }))
+}
+
 /// 422 for an option that does not fit the patch.
 fn option_refused(field: &'static str, message: &str) -> Status {
     let text = format!("PatchOptions.meta.k8s.io \"\" is invalid: {field}: {message}");
@@ -277,6 +295,7 @@ async fn delete_options(call: Call) -> Result<(crate::rest::Target, DeleteOption
         grace,
         uid: text("/preconditions/uid"),
         revision: text("/preconditions/resourceVersion"),
+        propagation: propagation(&options, &call.query)?,
     };
     Ok((call.path.target, deletion, dry_run))
 }

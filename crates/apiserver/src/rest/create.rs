@@ -5,11 +5,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::update::Owners;
-use super::{Context, Target, definitions, is_terminating, services, set_metadata, timestamp};
+use super::{
+    Context, Target, definitions, is_terminating, owners, services, set_metadata, timestamp,
+};
 use crate::apply::{Author, Managers, Ownership};
 use crate::kinds::{self, Kind};
 use crate::status::Status;
-use crate::store::{Object, Transaction, metadata_text};
+use crate::store::{Object, Transaction, metadata_text, owner_references};
 use crate::validate::Cause;
 
 /// Letters of generated names: no vowels and no look-alikes, as Kubernetes has
@@ -61,6 +63,15 @@ pub(super) fn create(
         set_metadata(&mut object, "managedFields", managers.encode());
     }
     let stored = transaction.put(&resource, object);
+    if owner_references(stored.value()).next().is_some() {
+        // It may have been made for an owner that has just gone.
+        let target = Target {
+            name,
+            ..target.clone()
+        };
+        owners::collect_one(transaction, context, &target, &stored);
+        return Ok(target.find(transaction).unwrap_or(stored));
+    }
     if !definitions::is_definition(kind) {
         return Ok(stored);
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::owners::{self, Propagation};
 use super::{Context, Target, definitions, has_finalizers, is_terminating, services, set_metadata};
 use crate::clock;
 use crate::status::Status;
@@ -28,6 +29,8 @@ pub(crate) struct DeleteOptions {
     pub(crate) uid: Option<String>,
     /// The object must have this resourceVersion.
     pub(crate) revision: Option<String>,
+    /// What becomes of dependents; `None` for the usual.
+    pub(crate) propagation: Option<Propagation>,
 }
 
 /// What became of the object.
@@ -53,6 +56,17 @@ pub(super) fn delete(
     if definitions::is_definition(&target.kind) {
         return definitions::delete(transaction, context, target, &object, options);
     }
+    let uid = object.metadata("uid");
+    match options.propagation.unwrap_or_default() {
+        Propagation::Background => {}
+        Propagation::Orphan => owners::orphan(transaction, context, uid),
+        Propagation::Foreground => {
+            // Without dependents there is nothing to wait for.
+            if transaction.objects().dependents(uid).next().is_some() {
+                return foreground(transaction, context, target, &object);
+            }
+        }
+    }
     let grace = match target.kind.kind.as_str() {
         "Pod" => pod_grace(transaction, &object, options.grace),
         _ => 0,
@@ -66,6 +80,40 @@ pub(super) fn delete(
         )));
     }
     mark(transaction, context.now, target, &object, grace).map(Deleted::Marked)
+}
+
+/// Marks the object, deletes its dependents and then, if none of them is left to
+/// wait for, the object itself.
+fn foreground(
+    transaction: &mut Transaction<'_>,
+    context: &Context<'_>,
+    target: &Target,
+    object: &Arc<Object>,
+) -> Result<Deleted, Status> {
+    let marked = mark(transaction, context.now, target, object, 0)?;
+    let mut value = marked.to_value();
+    let finalizers = &mut value["metadata"]["finalizers"];
+    match finalizers.as_array_mut() {
+        Some(list) if list.iter().any(|name| name == owners::FOREGROUND) => {}
+        Some(list) => list.push(owners::FOREGROUND.into()),
+        None => *finalizers = json!([owners::FOREGROUND]),
+    }
+    let waiting = transaction.put(&target.resource(), value);
+    let uid = waiting.metadata("uid");
+    owners::collect(transaction, context, uid);
+    // Its last dependent may have taken it along.
+    let Ok(waiting) = target.find(transaction) else {
+        return Ok(Deleted::Removed(waiting));
+    };
+    if owners::is_blocked(transaction, uid) {
+        return Ok(Deleted::Marked(waiting));
+    }
+    Ok(
+        match owners::release_owner(transaction, context, target, &waiting) {
+            Some(removed) => Deleted::Removed(removed),
+            None => Deleted::Marked(target.find(transaction)?),
+        },
+    )
 }
 
 pub(super) fn delete_collection(
@@ -88,7 +136,10 @@ pub(super) fn delete_collection(
             namespace: object.namespace().to_owned(),
             name: object.name().to_owned(),
         };
-        delete(transaction, context, &one, options)?;
+        // It may have gone with its owner.
+        if one.find(transaction).is_ok() {
+            delete(transaction, context, &one, options)?;
+        }
     }
     Ok(chosen)
 }
@@ -194,6 +245,8 @@ pub(super) fn finish(
         let group = object.value()["spec"]["group"].as_str().unwrap_or_default();
         definitions::settle(transaction, context, group);
     }
+    owners::collect(transaction, context, object.metadata("uid"));
+    owners::release(transaction, context, object);
     if !target.namespace.is_empty() {
         remove_if_empty(transaction, &target.namespace);
     }

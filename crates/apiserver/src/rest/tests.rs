@@ -2,12 +2,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Change, Content, DeleteOptions, Deleted, Registry, Target};
+use super::{Change, Content, DeleteOptions, Deleted, Propagation, Registry, Target};
 use crate::kinds::{Part, builtin};
 use crate::patch::PatchType;
 use crate::server::Settings;
 use crate::status::Status;
-use crate::store::Store;
+use crate::store::{Store, Transaction};
 
 struct Cluster {
     registry: Registry,
@@ -442,4 +442,142 @@ async fn a_scale_is_a_view_of_its_object() {
             .contains("must be greater than or equal to 0"),
         "{refused}"
     );
+}
+
+/// An object with these owners: `(kind, name, uid, blocks)`.
+fn owned(object: Value, owners: &[(&str, &Value, bool)]) -> Value {
+    let mut object = object;
+    let references = owners.iter().map(|(kind, owner, blocks)| {
+        json!({
+            "apiVersion": if *kind == "ConfigMap" { "v1" } else { "apps/v1" }, "kind": kind,
+            "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"],
+            "blockOwnerDeletion": blocks,
+        })
+    });
+    object["metadata"]["ownerReferences"] = references.collect();
+    object
+}
+
+impl Cluster {
+    async fn delete_with(&self, kind: &str, name: &str, propagation: Propagation) -> Deleted {
+        let options = DeleteOptions {
+            propagation: Some(propagation),
+            ..DeleteOptions::default()
+        };
+        self.registry
+            .delete(target(kind, "a", name), options, false)
+            .await
+            .unwrap()
+    }
+
+    async fn map(&self, name: &str, owners: &[(&str, &Value, bool)]) -> Value {
+        let map = owned(json!({ "metadata": { "name": name } }), owners);
+        self.create("ConfigMap", "a", map).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_is_owned_goes_with_the_last_of_its_owners() {
+    let cluster = Cluster::new().await;
+    let (one, two) = (cluster.map("one", &[]).await, cluster.map("two", &[]).await);
+    let owner = |owner| ("ConfigMap", owner, false);
+    let both = cluster.map("both", &[owner(&one), owner(&two)]).await;
+    cluster.map("child", &[owner(&both)]).await;
+    cluster.delete("ConfigMap", "one", None).await.unwrap();
+    let left = cluster.find("ConfigMap", "both").unwrap();
+    let names: Vec<&Value> = left["metadata"]["ownerReferences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|owner| &owner["name"])
+        .collect();
+    assert_eq!(names, ["two"]);
+    cluster.delete("ConfigMap", "two", None).await.unwrap();
+    assert_eq!(cluster.find("ConfigMap", "both"), None);
+    assert_eq!(cluster.find("ConfigMap", "child"), None);
+    // An owner of the same name is another owner.
+    let again = cluster.map("one", &[]).await;
+    assert_ne!(again["metadata"]["uid"], one["metadata"]["uid"]);
+    cluster.map("late", &[owner(&one)]).await;
+    assert_eq!(
+        cluster.find("ConfigMap", "late"),
+        None,
+        "made for what is gone"
+    );
+}
+
+#[tokio::test]
+async fn a_long_chain_of_owners_goes_as_a_whole() {
+    for propagation in [Propagation::Background, Propagation::Foreground] {
+        let cluster = Cluster::new().await;
+        let put = |transaction: &mut Transaction<'_>| {
+            for link in 0..5000 {
+                let name = |link: i32| format!("link-{link}");
+                let mut map = json!({ "metadata": { "namespace": "a", "name": name(link) } });
+                map["metadata"]["uid"] = name(link).into();
+                if link > 0 {
+                    let before = json!({ "metadata": {
+                        "name": name(link - 1), "uid": name(link - 1),
+                    } });
+                    map = owned(map, &[("ConfigMap", &before, true)]);
+                }
+                transaction.put("configmaps", map);
+            }
+            Ok(())
+        };
+        cluster.registry.store().write(put).await.unwrap();
+        let deleted = cluster
+            .delete_with("ConfigMap", "link-0", propagation)
+            .await;
+        assert!(matches!(deleted, Deleted::Removed(_)), "{deleted:?}");
+        let objects = cluster.registry.store().read();
+        assert_eq!(
+            objects.list("configmaps", None).count(),
+            0,
+            "{propagation:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn orphans_stay_without_their_owner() {
+    let cluster = Cluster::new().await;
+    let one = cluster.map("one", &[]).await;
+    cluster.map("child", &[("ConfigMap", &one, true)]).await;
+    let deleted = cluster
+        .delete_with("ConfigMap", "one", Propagation::Orphan)
+        .await;
+    assert!(matches!(deleted, Deleted::Removed(_)), "{deleted:?}");
+    let child = cluster.find("ConfigMap", "child").unwrap();
+    assert_eq!(child["metadata"].get("ownerReferences"), None, "{child}");
+}
+
+#[tokio::test]
+async fn an_owner_waits_for_what_blocks_it() {
+    let cluster = Cluster::new().await;
+    let top = cluster.map("top", &[]).await;
+    let middle = cluster.map("middle", &[("ConfigMap", &top, true)]).await;
+    let mut held = owned(
+        json!({ "metadata": { "name": "held" } }),
+        &[("ConfigMap", &middle, true)],
+    );
+    held["metadata"]["finalizers"] = json!(["podway.dev/test"]);
+    cluster.create("ConfigMap", "a", held).await.unwrap();
+    cluster.map("free", &[("ConfigMap", &top, true)]).await;
+    let deleted = cluster
+        .delete_with("ConfigMap", "top", Propagation::Foreground)
+        .await;
+    assert!(matches!(deleted, Deleted::Marked(_)), "{deleted:?}");
+    let waiting = |name| cluster.find("ConfigMap", name).unwrap()["metadata"]["finalizers"].clone();
+    assert_eq!(waiting("top"), json!(["foregroundDeletion"]));
+    assert_eq!(waiting("middle"), json!(["foregroundDeletion"]));
+    assert_eq!(cluster.find("ConfigMap", "free"), None);
+    let none = json!({ "metadata": { "finalizers": null } });
+    cluster
+        .merge("ConfigMap", "held", Part::Object, none)
+        .await
+        .unwrap();
+    for name in ["held", "middle", "top"] {
+        assert_eq!(cluster.find("ConfigMap", name), None, "{name}");
+    }
 }

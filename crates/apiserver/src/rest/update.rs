@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Context, Target, definitions, delete, has_finalizers, is_terminating, services};
+use super::{
+    Context, Target, definitions, delete, has_finalizers, is_terminating, owners, services,
+};
 use crate::apply::{Author, Managers, Ownership};
 use crate::kinds::{Decoded, Part};
 use crate::patch::{self, PatchType};
 use crate::status::Status;
-use crate::store::{Object, Transaction, metadata_text, take_managed_fields};
+use crate::store::{Object, Transaction, metadata_text, owner_references, take_managed_fields};
 
 /// The new value of an object.
 pub(crate) struct Change {
@@ -141,6 +143,11 @@ pub(super) fn replace(
     let awaited_finalizers = has_finalizers(old.value()) && is_terminating(old);
     if awaited_finalizers && !has_finalizers(stored.value()) {
         return Ok(delete::finish(transaction, context, target, &stored));
+    }
+    if !owner_references(stored.value()).eq(owner_references(old.value())) {
+        // A new owner may have gone already.
+        owners::collect_one(transaction, context, target, &stored);
+        return Ok(target.find(transaction).unwrap_or(stored));
     }
     if !definitions::is_definition(&target.kind) {
         return Ok(stored);

@@ -153,7 +153,7 @@ fn read(database: &Database) -> Result<Result<Objects, String>, Box<redb::Error>
         let resource = key.value().split('\0').next().unwrap_or_default();
         let object = Arc::new(object);
         let place = (object.namespace(), object.name());
-        objects.replace(&Arc::from(resource), place, Some(Arc::clone(&object)));
+        objects.replace(&Arc::from(resource), place, Some(&object));
     }
     Ok(Ok(objects))
 }

@@ -124,6 +124,14 @@ pub(crate) fn metadata_text<'v>(value: &'v Value, field: &str) -> &'v str {
         .unwrap_or_default()
 }
 
+/// `metadata.ownerReferences`.
+pub(crate) fn owner_references(object: &Value) -> impl Iterator<Item = &Value> {
+    let list = object
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array);
+    list.into_iter().flatten()
+}
+
 /// Takes `metadata.managedFields` out of an object.
 pub(crate) fn take_managed_fields(value: &mut Value) -> Option<Value> {
     value

@@ -1,9 +1,10 @@
 //! The maps of one state of the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Object;
+use super::object::owner_references;
 use crate::watch::Event;
 
 /// Namespace (empty for objects of the cluster) and name, in listing order.
@@ -13,6 +14,8 @@ type Place = (String, String);
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
     resources: BTreeMap<Arc<str>, Resource>,
+    /// Resource and place of the objects that name an owner, by its uid.
+    owned: BTreeMap<Box<str>, BTreeSet<(Arc<str>, Place)>>,
     revision: u64,
     undone: u64,
 }
@@ -90,20 +93,51 @@ impl Objects {
         })
     }
 
+    /// The objects that name this uid as an owner's, with their resources.
+    pub(crate) fn dependents(&self, uid: &str) -> impl Iterator<Item = (&str, &Arc<Object>)> {
+        let owned = self.owned.get(uid).into_iter().flatten();
+        owned.filter_map(|(resource, place)| {
+            let object = self.resources.get(resource)?.objects.get(place)?;
+            Some((&**resource, object))
+        })
+    }
+
+    fn set_owned(&mut self, resource: &Arc<str>, place: &Place, object: &Object, owned: bool) {
+        for owner in owner_references(object.value()) {
+            let uid = owner["uid"].as_str().unwrap_or_default();
+            let entry = (Arc::clone(resource), place.clone());
+            if owned {
+                self.owned.entry(Box::from(uid)).or_default().insert(entry);
+            } else if let Some(entries) = self.owned.get_mut(uid) {
+                entries.remove(&entry);
+                if entries.is_empty() {
+                    self.owned.remove(uid);
+                }
+            }
+        }
+    }
+
     /// Puts or (with `None`) removes, and returns what was there.
     pub(crate) fn replace(
         &mut self,
         resource: &Arc<str>,
         (namespace, name): (&str, &str),
-        object: Option<Arc<Object>>,
+        object: Option<&Arc<Object>>,
     ) -> Option<Arc<Object>> {
         let place = (namespace.to_owned(), name.to_owned());
-        let resource = self.resources.entry(Arc::clone(resource)).or_default();
-        resource.changes += 1;
-        match object {
-            Some(object) => resource.objects.insert(place, object),
-            None => resource.objects.remove(&place),
+        let all = self.resources.entry(Arc::clone(resource)).or_default();
+        all.changes += 1;
+        let before = match object {
+            Some(object) => all.objects.insert(place.clone(), Arc::clone(object)),
+            None => all.objects.remove(&place),
+        };
+        if let Some(before) = &before {
+            self.set_owned(resource, &place, before, false);
         }
+        if let Some(object) = object {
+            self.set_owned(resource, &place, object, true);
+        }
+        before
     }
 
     /// The objects of a resource before the `later` events (oldest first).

@@ -85,7 +85,7 @@ impl<'w> Transaction<'w> {
             metadata_text(object.value(), "namespace"),
             metadata_text(object.value(), "name"),
         );
-        let after = (!removed).then(|| Arc::clone(&object));
+        let after = (!removed).then_some(&object);
         let before = self.objects.replace(&resource, place, after);
         self.objects.set_revision(object.revision());
         self.changes.push(Change {
@@ -105,7 +105,7 @@ pub(crate) fn undo(objects: &mut Objects, changes: &mut Vec<Change>, keep: usize
     while changes.len() > keep {
         let Some(change) = changes.pop() else { return };
         let place = (change.object.namespace(), change.object.name());
-        objects.replace(&change.resource, place, change.before.clone());
+        objects.replace(&change.resource, place, change.before.as_ref());
         objects.set_revision(change.object.revision() - 1);
     }
 }

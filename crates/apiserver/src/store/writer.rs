@@ -137,7 +137,7 @@ impl Writer {
         let mut committed = self.committed.write();
         for change in changes {
             let place = (change.object.namespace(), change.object.name());
-            committed.replace(&change.resource, place, change.after().cloned());
+            committed.replace(&change.resource, place, change.after());
         }
         committed.set_revision(self.working.revision());
         let events = changes.iter().map(Event::from);
