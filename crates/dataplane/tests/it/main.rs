@@ -8,7 +8,13 @@
 
 mod iptables;
 mod ipvs;
+mod live;
 mod masquerade;
 mod overlay;
 mod policy;
 mod service;
+
+/// Whether tests take their long form (`make test-full`).
+fn is_full() -> bool {
+    std::env::var_os("PODWAY_TEST_FULL").is_some()
+}

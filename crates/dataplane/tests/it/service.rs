@@ -11,13 +11,13 @@ use podway_dataplane::service::ServiceSettings;
 use podway_model::ClusterState;
 use podway_plan::service::{NodeContext, ServicePlanner, ServiceTable};
 
-fn plan(state: &ClusterState, context: &NodeContext) -> ServiceTable {
+pub(crate) fn plan(state: &ClusterState, context: &NodeContext) -> ServiceTable {
     let mut planner = ServicePlanner::new(context.clone());
     planner.plan_all(state);
     planner.table().clone()
 }
 
-fn settings(context: &NodeContext) -> ServiceSettings {
+pub(crate) fn settings(context: &NodeContext) -> ServiceSettings {
     ServiceSettings {
         pod_prefixes: context.pod_prefixes.clone(),
         pod_interfaces: context.pod_interfaces.clone(),
