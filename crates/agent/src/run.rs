@@ -59,8 +59,8 @@ async fn serve(config: Configuration, node: Arc<str>) -> Result<(), Error> {
     let (post, publisher) =
         publish::post(client.clone(), node.clone(), config.observability.enabled);
     let readiness = Arc::new(Mutex::new(AgentStatus {
-        ready: false,
         message: "the agent is starting".to_owned(),
+        ..AgentStatus::default()
     }));
     listen(&config, &mailbox, &readiness)?;
     let pods = &config.pods;

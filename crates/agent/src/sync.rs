@@ -47,6 +47,8 @@ pub(crate) struct Sync<O> {
     is_synced: bool,
     /// The highest revision with which every feature agreed.
     in_force: u64,
+    /// The same for each kind of object.
+    revisions: BTreeMap<String, u64>,
     counters: Counters,
     readiness: Arc<Mutex<AgentStatus>>,
     outbox: O,
@@ -79,6 +81,7 @@ impl<O: Outbox> Sync<O> {
             waiting: VecDeque::new(),
             is_synced: false,
             in_force: 0,
+            revisions: BTreeMap::new(),
             counters: parts.counters,
             readiness: parts.readiness,
             outbox: parts.outbox,
@@ -183,6 +186,8 @@ impl<O: Outbox> Sync<O> {
             .all(|feature| feature.problem().is_none())
         {
             self.in_force = self.state.revision();
+            let revision = |kind| (format!("{kind:?}"), self.state.revision_of(kind));
+            self.revisions = ObjectKind::ALL.into_iter().map(revision).collect();
         }
     }
 
@@ -316,11 +321,13 @@ impl<O: Outbox> Sync<O> {
             return AgentStatus {
                 ready: true,
                 message: format!("revision {} is in force", self.in_force),
+                revisions: self.revisions.clone(),
             };
         };
         AgentStatus {
             ready: false,
             message,
+            revisions: self.revisions.clone(),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod client;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -80,12 +81,17 @@ pub struct Detachment {
 }
 
 /// What the agent says about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentStatus {
     /// Whether pods can be attached.
     pub ready: bool,
     /// Why not, or what is done.
     pub message: String,
+    /// For each kind of object (`NetworkPolicy`) the highest `resourceVersion`
+    /// that is in force on the node. One number for all kinds would not tell:
+    /// a later Node may be heard of before an earlier NetworkPolicy.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub revisions: BTreeMap<String, u64>,
 }
 
 /// Why the agent did not do what was asked.

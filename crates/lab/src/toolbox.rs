@@ -2,6 +2,7 @@
 //! of the names that agnhost is known by.
 
 mod answer;
+mod batch;
 mod connect;
 mod datagrams;
 mod fetch;
@@ -68,6 +69,13 @@ pub enum Command {
         #[arg(long, default_value = "2s", value_parser = parse_duration)]
         timeout: Duration,
     },
+    /// Try many connections at once: a line `PROTOCOL HOST:PORT [TIMEOUT]` on standard input for
+    /// each, and a line `PROTOCOL HOST:PORT OUTCOME` on standard output as each one ends
+    Batch {
+        /// How long to try where a line does not say: 500ms, 2s
+        #[arg(long, default_value = "2s", value_parser = parse_duration)]
+        timeout: Duration,
+    },
     /// Ask an HTTP server for / and print its answer, or TIMEOUT, REFUSED or OTHER
     Fetch {
         /// HOST:PORT; an IPv6 address in brackets
@@ -93,6 +101,7 @@ impl Command {
                 protocol,
                 timeout,
             } => return block_on(try_connection(&target, protocol, timeout)),
+            Self::Batch { timeout } => return block_on(batch::run(timeout)),
             Self::Fetch { target, timeout } => return block_on(fetch::run(target, timeout)),
             Self::Serve(ports) => ports,
             Self::Netexec {

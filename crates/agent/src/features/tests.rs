@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use podway_cni::agent_protocol::{AgentStatus, Attachment};
+use podway_cni::agent_protocol::Attachment;
 use podway_dataplane::names::{POLICY_TABLE, SERVICE_TABLE};
 use podway_kernel::netns::NetNs;
 use podway_kernel::nft::{Nft, Nftables, Operation, Transaction};
@@ -74,10 +74,7 @@ impl Agent {
             pods: None,
             attachments: Attachments::read(folder.path()),
             counters: counters.clone(),
-            readiness: Arc::new(Mutex::new(AgentStatus {
-                ready: false,
-                message: String::new(),
-            })),
+            readiness: Arc::default(),
             outbox: latest.clone(),
         });
         let mut agent = Self {

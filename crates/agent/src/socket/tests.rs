@@ -18,6 +18,7 @@ impl Agent {
                 readiness: Box::new(|| AgentStatus {
                     ready: false,
                     message: "objects are not listed yet".to_owned(),
+                    ..AgentStatus::default()
                 }),
                 wait,
             })

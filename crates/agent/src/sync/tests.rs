@@ -109,10 +109,7 @@ impl Bench {
                 failures: failures.clone(),
             }))
         };
-        let readiness = Arc::new(Mutex::new(AgentStatus {
-            ready: false,
-            message: String::new(),
-        }));
+        let readiness = Arc::new(Mutex::new(AgentStatus::default()));
         let pods = Pods {
             cni_conf_dir: folder.path().join("net.d"),
             ..Pods::default()

@@ -10,3 +10,6 @@ mod architecture;
 mod harness;
 mod input;
 mod lab;
+mod netpol;
+mod objects;
+mod prober;
