@@ -2,6 +2,7 @@
 
 mod mac;
 mod message;
+mod removal;
 mod request;
 
 pub use mac::{Mac, MacError};
@@ -168,7 +169,8 @@ impl Rtnetlink {
     }
 
     /// Deletes an interface, a veth with its peer. Takes the kernel 20-30 ms
-    /// for one (RCU); see [`Rtnetlink::delete_group`] for many.
+    /// for one (RCU); see [`Rtnetlink::delete_group`] for many, and
+    /// [`Rtnetlink::delete_link_and_leave`].
     ///
     /// # Errors
     /// Kind `NotFound` where it is gone.

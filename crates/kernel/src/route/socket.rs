@@ -168,7 +168,7 @@ impl Rtnetlink {
     }
 }
 
-fn encode(message: &RouteNetlinkMessage) -> (u16, Vec<u8>) {
+pub(super) fn encode(message: &RouteNetlinkMessage) -> (u16, Vec<u8>) {
     let mut body = vec![0; message.buffer_len()];
     message.serialize(&mut body);
     (message.message_type(), body)

@@ -158,6 +158,29 @@ fn interface_names_are_checked_before_the_kernel_is_asked() {
 }
 
 #[test]
+fn an_interface_that_is_left_to_the_kernel_is_out_of_sight_at_once() {
+    let (namespace, mut socket) = socket();
+    let other = NetNs::anonymous().unwrap();
+    let peer = VethPeer::new("eth0").in_namespace(&other);
+    let veth = NewLink::veth("veth0", peer).up();
+    let index = socket.create_link(&veth).unwrap();
+    socket.add_address(index, net("10.1.0.1/24")).unwrap();
+    let stays = socket.create_link(&NewLink::bridge("br")).unwrap();
+    namespace
+        .run(|| socket.delete_link_and_leave(index).unwrap())
+        .unwrap();
+    assert_eq!(socket.link_at(index).unwrap(), None);
+    assert!(!socket.is_local(ip("10.1.0.1")).unwrap());
+    let mut there = Rtnetlink::open_in(&other).unwrap();
+    assert_eq!(there.link("eth0").unwrap(), None);
+    assert!(socket.link_at(stays).unwrap().is_some());
+    let again = namespace
+        .run(|| socket.delete_link_and_leave(index))
+        .unwrap();
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
 fn a_group_goes_in_one_message() {
     let (_ns, mut socket) = socket();
     for i in 0..10 {
