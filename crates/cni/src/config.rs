@@ -30,6 +30,8 @@ pub(crate) struct Network {
     pub(crate) name: String,
     pub(crate) data_dir: PathBuf,
     pub(crate) agent_socket: Option<PathBuf>,
+    /// Where host-local keeps the addresses of pods that other plugins made.
+    pub(crate) host_local_dir: PathBuf,
 }
 
 /// A configuration that has been checked: what ADD, CHECK and STATUS need.
@@ -115,6 +117,7 @@ struct NetworkKeys {
     name: String,
     data_dir: Option<PathBuf>,
     agent_socket: Option<PathBuf>,
+    host_local_dir: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -127,6 +130,8 @@ struct ValidKeys {
 }
 
 const DEFAULT_DATA_DIR: &str = "/run/podway/cni";
+/// host-local's own default.
+const HOST_LOCAL_DIR: &str = "/var/lib/cni/networks";
 
 impl Network {
     pub(crate) fn read(input: &[u8]) -> Result<Self, Error> {
@@ -142,6 +147,7 @@ impl Network {
             name: keys.name,
             data_dir: keys.data_dir.unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
             agent_socket: keys.agent_socket,
+            host_local_dir: keys.host_local_dir.unwrap_or_else(|| HOST_LOCAL_DIR.into()),
         })
     }
 }

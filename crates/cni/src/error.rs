@@ -122,9 +122,9 @@ pub enum Error {
         /// One of its addresses.
         address: IpAddr,
     },
-    /// The state cannot be read or written.
+    /// A file cannot be read or written.
     #[error("cannot {action} {}", path.display())]
-    State {
+    File {
         /// What was attempted.
         action: &'static str,
         /// On which file.
@@ -220,7 +220,7 @@ impl Error {
             Self::Version { .. } | Self::TooOld { .. } => 1,
             Self::UnsupportedField { .. } => 2,
             Self::Environment(_) => 4,
-            Self::Input(_) | Self::State { .. } | Self::DamagedState { .. } => 5,
+            Self::Input(_) | Self::File { .. } | Self::DamagedState { .. } => 5,
             Self::Decode(_) => 6,
             Self::Config { .. } | Self::OutOfRange { .. } => 7,
             Self::Namespace { .. } => 8,

@@ -100,7 +100,9 @@ impl HostPorts {
         self.forwards
             .retain(|held| !gone.contains(&held.owner) && held.owner != *owner);
         self.forwards.extend(wanted.iter().cloned());
-        self.program()?;
+        // Remembered first: what a crash leaves in the kernel must be known.
+        self.file.write(&self.forwards)?;
+        restore(&self.forwards)?;
         if wanted.iter().any(|forward| forward.to.is_ipv4()) {
             // For connections to 127.0.0.1. The table keeps the pod itself from
             // using this to reach the node's own loopback.
@@ -118,7 +120,9 @@ impl HostPorts {
             return Ok(());
         }
         self.forwards.retain(|forward| forward.owner != *owner);
-        self.program()?;
+        // Forgotten last, for the same reason.
+        restore(&self.forwards)?;
+        self.file.write(&self.forwards)?;
         flows::end(&released);
         Ok(())
     }
@@ -127,13 +131,6 @@ impl HostPorts {
         self.forwards
             .iter()
             .filter(move |forward| forward.owner == *owner)
-    }
-
-    /// Remembers first: what is in the kernel must be known here, to go with its
-    /// pod.
-    fn program(&mut self) -> Result<(), Error> {
-        self.file.write(&self.forwards)?;
-        restore(&self.forwards).map(drop)
     }
 }
 

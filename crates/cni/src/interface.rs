@@ -184,7 +184,7 @@ pub(crate) fn remove(socket: &mut Rtnetlink, owner: &Owner) -> Result<bool, Erro
         let Some(link) = link.filter(|link| belongs_to(link, owner)) else {
             continue;
         };
-        found |= match socket.delete_link(link.index) {
+        found |= match socket.delete_link_and_leave(link.index) {
             Ok(()) => true,
             // The pod's namespace went at the same moment.
             Err(error) if error.kind() == ErrorKind::NotFound => false,

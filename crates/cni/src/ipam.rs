@@ -1,14 +1,17 @@
 //! Address management: which pod has which address of the node's prefixes. Both
 //! families of a pod are given or taken together.
 
+mod host_local;
 mod range;
 mod state;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+pub(crate) use host_local::HostLocal;
 pub(crate) use range::{Range, RangeKeys};
 
 use crate::config::Network;
@@ -41,6 +44,7 @@ pub(crate) struct Assigned {
 pub(crate) struct Ipam {
     file: StateFile,
     state: State,
+    host_local_dir: PathBuf,
 }
 
 /// The file in the network's folder.
@@ -51,17 +55,23 @@ impl Ipam {
     pub(crate) fn open(network: &Network) -> Result<Self, Error> {
         let directory = network.data_dir.join(&network.name);
         let (file, state) = StateFile::open(&directory, FILE)?;
-        Ok(Self { file, state })
+        Ok(Self {
+            file,
+            state,
+            host_local_dir: network.host_local_dir.clone(),
+        })
     }
 
-    /// Gives an interface one address of each set of ranges: of all, or none.
+    /// Gives an interface one address of each set of ranges: of all, or none. Not
+    /// what host-local has given to a pod of another plugin.
     pub(crate) fn allocate(
         &mut self,
         owner: &Owner,
         request: &Request<'_>,
     ) -> Result<Vec<Assigned>, Error> {
         let mut state = self.state.clone();
-        let given = state.allocate(owner, request, &BTreeSet::new())?;
+        let foreign = HostLocal::open(&self.host_local_dir).addresses();
+        let given = state.allocate(owner, request, &foreign)?;
         self.write(state)?;
         Ok(given)
     }
@@ -76,8 +86,9 @@ impl Ipam {
             container: String::new(),
             ifname: String::new(),
         };
+        let foreign = HostLocal::open(&self.host_local_dir).addresses();
         let mut state = self.state.clone();
-        state.allocate(&nobody, request, &BTreeSet::new()).map(drop)
+        state.allocate(&nobody, request, &foreign).map(drop)
     }
 
     /// The addresses of an interface.

@@ -111,7 +111,7 @@ fn forget_other_boots(directory: &Path, name: &str, current: &Path) -> Result<()
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
-    move |source| Error::State {
+    move |source| Error::File {
         action,
         path,
         source,

@@ -40,11 +40,12 @@ pub(super) struct Keys {
 
 /// Keys that [`Network`] reads, and those that the specification or its
 /// conventions give a meaning which needs nothing from this plugin.
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 8] = [
     "cniVersion",
     "name",
     "dataDir",
     "agentSocket",
+    "hostLocalDir",
     "type",
     "capabilities",
     "cniVersions",

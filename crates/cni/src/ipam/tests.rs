@@ -23,7 +23,11 @@ impl Folder {
 
     fn try_open_in(&self, boot: &str) -> Result<Ipam, Error> {
         let (file, state) = StateFile::open_in_boot(&self.0.join("pods"), FILE, boot)?;
-        Ok(Ipam { file, state })
+        Ok(Ipam {
+            file,
+            state,
+            host_local_dir: self.0.join("host-local"),
+        })
     }
 }
 
@@ -382,4 +386,54 @@ fn reserved_addresses_are_given_only_to_those_who_ask() {
     // Once it is not reserved any more.
     let given = folder.open().allocate(&owner("5"), &any(&sets)).unwrap();
     assert_eq!(texts(&given), ["10.0.0.2"]);
+}
+
+/// A file as host-local writes it.
+fn host_local_file(folder: &Folder, address: &str, text: &str) -> PathBuf {
+    let network = folder.0.join("host-local/cbr0");
+    fs::create_dir_all(&network).unwrap();
+    let file = network.join(address);
+    fs::write(&file, text).unwrap();
+    file
+}
+
+#[test]
+fn what_host_local_gave_to_running_pods_is_not_given_again() {
+    let folder = Folder::new("host-local");
+    let sets = sets(&["10.0.0.0/29", "fd00::/64"]);
+    let held = host_local_file(&folder, "10.0.0.2", "old-1\r\neth0");
+    let old = host_local_file(&folder, "10.0.0.4", "old-2");
+    host_local_file(&folder, "fd00::2", " old-1\r\neth0\n");
+    host_local_file(&folder, "last_reserved_ip.0", "10.0.0.4");
+    host_local_file(&folder, "lock", "");
+    // From before the machine was started.
+    let stale = host_local_file(&folder, "10.0.0.3", "older\r\neth0");
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    let file = fs::File::options().write(true).open(&stale).unwrap();
+    file.set_modified(long_ago).unwrap();
+    let take = |container: &str| {
+        let given = folder.open().allocate(&owner(container), &any(&sets));
+        given.map(|ips| texts(&ips)).map_err(|error| error.code())
+    };
+    let given = |v4: &str, v6: &str| Ok(vec![v4.to_owned(), v6.to_owned()]);
+    assert_eq!(take("1"), given("10.0.0.3", "fd00::3"));
+    assert_eq!(take("2"), given("10.0.0.5", "fd00::4"));
+    assert_eq!(take("3"), given("10.0.0.6", "fd00::5"));
+    assert_eq!(take("4"), Err(11));
+
+    let host_local = HostLocal::open(&folder.0.join("host-local"));
+    let other = Owner {
+        ifname: "net1".into(),
+        ..owner("old-1")
+    };
+    assert_eq!(host_local.release(&other).unwrap(), Vec::<IpAddr>::new());
+    let mut released = host_local.release(&owner("old-1")).unwrap();
+    released.sort();
+    assert_eq!(
+        released,
+        ["10.0.0.2", "fd00::2"].map(|ip| ip.parse::<IpAddr>().unwrap())
+    );
+    assert!(!held.exists() && old.exists());
+    assert_eq!(take("4"), given("10.0.0.2", "fd00::6"));
+    assert_eq!(host_local.release(&owner("old-2")).unwrap().len(), 1);
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::IpAddr;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
@@ -72,25 +72,24 @@ impl Node {
 
     /// Calls the plugin in the node's namespace with these variables.
     pub(crate) fn call(&self, variables: &[(&str, &str)], input: &str) -> Call {
+        let mut child = self.spawn(variables);
+        // A plugin that fails early closes its end.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        Call::of(child.wait_with_output().unwrap())
+    }
+
+    fn spawn(&self, variables: &[(&str, &str)]) -> Child {
         let run = || {
-            let mut child = Command::new(env!("CARGO_BIN_EXE_podway-cni"))
+            Command::new(env!("CARGO_BIN_EXE_podway-cni"))
                 .env_clear()
                 .envs(variables.iter().copied())
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()
-                .unwrap();
-            // A plugin that fails early closes its end.
-            let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-            child.wait_with_output().unwrap()
+                .unwrap()
         };
-        let output = self.namespace.run(run).unwrap();
-        Call {
-            code: output.status.code().expect("ended by itself"),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        self.namespace.run(run).unwrap()
     }
 
     pub(crate) fn add(&self, pod: &Pod, config: &Value) -> Call {
@@ -102,6 +101,19 @@ impl Node {
     }
 
     pub(crate) fn command(&self, command: &str, pod: &Pod, config: &Value) -> Call {
+        let mut child = self.start(command, pod);
+        Self::configure(&mut child, config);
+        Call::of(child.wait_with_output().unwrap())
+    }
+
+    /// Gives a plugin the configuration that it waits for.
+    pub(crate) fn configure(child: &mut Child, config: &Value) {
+        let mut input = child.stdin.take().unwrap();
+        let _ = input.write_all(config.to_string().as_bytes());
+    }
+
+    /// Starts the plugin and returns while it waits for its configuration.
+    pub(crate) fn start(&self, command: &str, pod: &Pod) -> Child {
         let netns = pod.namespace.path().display().to_string();
         let args = format!(
             "IgnoreUnknown=1;K8S_POD_NAMESPACE=x;K8S_POD_NAME={0};K8S_POD_UID=u-{0}",
@@ -115,7 +127,7 @@ impl Node {
             ("CNI_ARGS", &args),
             ("CNI_PATH", "/opt/cni/bin"),
         ];
-        self.call(&variables, &config.to_string())
+        self.spawn(&variables)
     }
 
     /// The names of the node's interfaces, `lo` first.
@@ -158,6 +170,14 @@ impl Drop for Node {
 }
 
 impl Call {
+    pub(crate) fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().expect("ended by itself"),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// The result of a call that must have succeeded.
     pub(crate) fn result(&self) -> Value {
         assert_eq!(self.code, 0, "{self:#?}");
