@@ -3,14 +3,11 @@
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use podway_cni::Conflist;
+use podway_cni::{CONFLIST_FILE, Conflist};
 
 use crate::config::Pods;
 use crate::files;
 use crate::status::PodsStatus;
-
-/// The name of the file. The runtime takes the first of its folder.
-const FILE_NAME: &str = "10-podway.conflist";
 
 /// The name of the network; part of the path of the plugin's state.
 const NETWORK_NAME: &str = "podway";
@@ -33,7 +30,7 @@ pub(crate) struct PodConfig {
 impl PodConfig {
     pub(crate) fn new(config: &Pods, agent_socket: Option<PathBuf>, needs_overlay: bool) -> Self {
         Self {
-            file: config.cni_conf_dir.join(FILE_NAME),
+            file: config.cni_conf_dir.join(CONFLIST_FILE),
             template: Conflist {
                 name: NETWORK_NAME.to_owned(),
                 mtu: DEFAULT_MTU,

@@ -2,7 +2,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::environment::Args;
+use crate::error::Error;
+use crate::install::PROGRAM;
+use crate::version;
 
 /// The configuration list that the agent writes for the container runtime, so
 /// that its keys are written and read in one crate.
@@ -30,14 +36,38 @@ pub struct Conflist {
 /// is declared.
 const CAPABILITIES: [&str; 6] = ["bandwidth", "dns", "ipRanges", "ips", "mac", "portMappings"];
 
+/// For runtimes that do not know `cniVersions`.
+const VERSION: &str = "1.0.0";
+
 impl Conflist {
+    /// Whether the plugin would take it.
+    ///
+    /// # Errors
+    /// What it would say: [`Error::Config`] names the key.
+    pub fn check(&self) -> Result<(), Error> {
+        let mut plugin = self.plugin();
+        plugin["cniVersion"] = json!(VERSION);
+        plugin["name"] = json!(self.name);
+        Config::read(plugin.to_string().as_bytes(), &Args::default()).map(drop)
+    }
+
     /// The list as JSON, with a newline at its end. A runtime takes the newest of
     /// `cniVersions` that it knows; those that do not know this key, and would
     /// refuse 1.1.0, take `cniVersion`.
     #[must_use]
     pub fn to_json(&self) -> String {
+        let list = json!({
+            "cniVersion": VERSION,
+            "cniVersions": ["0.4.0", VERSION, version::NEWEST],
+            "name": self.name,
+            "plugins": [self.plugin()],
+        });
+        format!("{list:#}\n")
+    }
+
+    fn plugin(&self) -> Value {
         let mut plugin = json!({
-            "type": "podway-cni",
+            "type": PROGRAM,
             "mtu": self.mtu,
             "podCIDRs": self.pod_prefixes,
             "dataDir": self.data_dir,
@@ -53,12 +83,6 @@ impl Conflist {
         if let Some(socket) = &self.agent_socket {
             plugin["agentSocket"] = json!(socket);
         }
-        let list = json!({
-            "cniVersion": "1.0.0",
-            "cniVersions": ["0.4.0", "1.0.0", "1.1.0"],
-            "name": self.name,
-            "plugins": [plugin],
-        });
-        format!("{list:#}\n")
+        plugin
     }
 }

@@ -194,6 +194,16 @@ pub(crate) fn remove(socket: &mut Rtnetlink, owner: &Owner) -> Result<bool, Erro
     Ok(found)
 }
 
+/// How many interfaces of pods the calling thread's namespace has.
+///
+/// # Errors
+/// The kernel refused to list them.
+pub fn attached() -> Result<usize, Error> {
+    let links = Rtnetlink::open()?.links()?;
+    let is_ours = |link: &&Link| link.group == LINK_GROUP && link.detail == LinkDetail::Veth;
+    Ok(links.iter().filter(is_ours).count())
+}
+
 /// An ADD that was killed has left an interface without an alias.
 pub(crate) fn belongs_to(link: &Link, owner: &Owner) -> bool {
     let whose = |alias: &str| alias.split(' ').next().map(str::to_owned);

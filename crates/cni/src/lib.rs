@@ -18,6 +18,7 @@ mod environment;
 mod error;
 mod gc;
 mod host_ports;
+mod install;
 mod interface;
 mod ipam;
 mod owner;
@@ -32,7 +33,8 @@ pub use conflist::Conflist;
 pub use environment::Variables;
 pub use error::{EnvironmentError, Error};
 pub use host_ports::{TABLE as HOST_PORTS_TABLE, restore_host_ports};
-pub use interface::LINK_GROUP;
+pub use install::{CONFLIST_FILE, Changes, Installation, PROGRAM};
+pub use interface::{LINK_GROUP, attached};
 pub use owner::Owner;
 pub use plugin::{Outcome, run};
 

@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Explain(ExplainCommand),
     /// Measure what Podway costs on this machine, beside its peers
     Bench(BenchArgs),
+    /// Put the CNI plugin on this node, or take it away again
+    Install(crate::install::InstallArgs),
     /// Remove everything of Podway from this node's kernel, and only that
     Cleanup,
     /// Small servers and probes for pods of the lab

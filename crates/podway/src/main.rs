@@ -8,6 +8,7 @@ mod bench;
 mod cli;
 mod cluster;
 mod explain;
+mod install;
 mod lab;
 mod status;
 mod terminal;
@@ -44,6 +45,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status { cluster, output } => status::run(&cluster, output),
         Command::Explain(command) => explain::run(command),
         Command::Bench(args) => bench::run(&args),
+        Command::Install(args) => install::run(args),
         Command::Cleanup => agent::cleanup(),
         Command::Toolbox(command) => Ok(command.run()?),
         Command::Man { folder } => {

@@ -9,6 +9,7 @@
 mod architecture;
 mod harness;
 mod input;
+mod install;
 mod lab;
 mod netpol;
 mod objects;
