@@ -14,7 +14,7 @@ pub mod userspace;
 
 use std::fmt;
 use std::ops::AddAssign;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use podway_kernel::{conntrack, ipset, iptables as xtables, nft};
@@ -36,6 +36,19 @@ pub trait ServiceBackend: Send {
         table: &ServiceTable,
         change: Option<&ServiceChange>,
     ) -> Result<SyncReport, Error>;
+
+    /// Does what becomes due without a change of the table, and says when to call
+    /// again: after each sync, and then as it says.
+    ///
+    /// # Errors
+    /// As for [`ServiceBackend::sync`].
+    fn follow_up(
+        &mut self,
+        _table: &ServiceTable,
+        _now: Instant,
+    ) -> Result<Option<Instant>, Error> {
+        Ok(None)
+    }
 
     /// Takes other settings. The next sync is a full comparison.
     fn configure(&mut self, settings: ServiceSettings);

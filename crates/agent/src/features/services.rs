@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use podway_dataplane::service::{BackendSpec, Error, ServiceBackend, ServiceSettings};
 use podway_model::{ClusterState, Object, Update};
@@ -113,6 +114,10 @@ impl Feature for Services {
         self.counters
             .transaction(written.transactions > 0, written.elements);
         Ok(())
+    }
+
+    fn follow_up(&mut self, _: &ClusterState, now: Instant) -> Result<Option<Instant>, WriteError> {
+        Ok(self.backend.follow_up(self.planner.table(), now)?)
     }
 
     fn describe(&self, report: &mut Report) {

@@ -18,6 +18,7 @@ mod text;
 mod write;
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use podway_kernel::conntrack::{Conntrack, ConntrackTable};
 use podway_kernel::ipset::{IpSetTable, TypedSets};
@@ -50,6 +51,10 @@ pub const SPEC: BackendSpec = BackendSpec {
     open,
     render_text: |table, settings| render(table, settings, &BTreeSet::new()).to_string(),
 };
+
+/// How often to look for endpoints whose connections have ended: they get no new
+/// ones, so that nobody waits for it.
+const PACE: Duration = Duration::from_secs(10);
 
 /// What the mode is made of.
 #[derive(Debug, Clone)]
@@ -184,7 +189,7 @@ where
         change: &ServiceChange,
         mut known: Known,
     ) -> Result<Option<(u64, Known)>, IpvsError> {
-        if !change.service_prefixes.is_empty() || self.kernel.node.is_changed()? {
+        if !change.service_prefixes.is_empty() || self.is_node_changed()? {
             return Ok(None);
         }
         let draft = known.ledger.apply(table, change, &known.view);
@@ -193,6 +198,10 @@ where
         }
         let written = self.write(draft, &known.ledger)?;
         Ok(Some((written, known)))
+    }
+
+    fn is_node_changed(&mut self) -> Result<bool, IpvsError> {
+        self.kernel.node.is_changed()
     }
 
     fn write(&mut self, draft: ledger::Draft, ledger: &Ledger) -> Result<u64, IpvsError> {
@@ -303,6 +312,21 @@ where
             full,
             stale_flows,
         })
+    }
+
+    /// Endpoints whose connections have ended go, and new addresses of the node
+    /// serve node ports.
+    fn follow_up(&mut self, table: &ServiceTable, now: Instant) -> Result<Option<Instant>, Error> {
+        match self.known.take() {
+            Some(known) if !self.is_node_changed()? => {
+                self.write(ledger::Draft::default(), &known.ledger)?;
+                self.known = Some(known);
+            }
+            _ => {
+                self.sync(table, None)?;
+            }
+        }
+        Ok(Some(now + PACE))
     }
 
     fn configure(&mut self, settings: ServiceSettings) {

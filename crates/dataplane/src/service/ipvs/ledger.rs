@@ -36,6 +36,26 @@ pub(super) struct Draft {
     pub(super) servers: BTreeMap<VirtualServer, (Option<Server>, Option<Server>)>,
 }
 
+impl Draft {
+    /// To the kernel, a member with another mark is the same member, and removing
+    /// the old one would remove the new.
+    pub(super) fn keep_remarked(&mut self) {
+        let added = &self.added;
+        self.removed
+            .retain(|item| !added.iter().any(|added| differs_by_mark(item, added)));
+    }
+}
+
+fn differs_by_mark(one: &Item, other: &Item) -> bool {
+    match (one, other) {
+        (
+            Item::Member(set, Member::AddressPortMark(port, _)),
+            Item::Member(other_set, Member::AddressPortMark(other_port, _)),
+        ) => set == other_set && port == other_port,
+        _ => false,
+    }
+}
+
 impl Ledger {
     /// That of a table. Marks that sets say already are kept.
     pub(super) fn of_table(table: &ServiceTable, view: &View, marks: Marks) -> Self {
@@ -142,6 +162,7 @@ impl Ledger {
                 _ => false,
             };
         }
+        draft.keep_remarked();
         draft
     }
 

@@ -255,9 +255,9 @@ impl Renderer<'_> {
             (&self.route.from_pod, Kind::ShortCircuitPod, false),
             (&self.route.from_node, Kind::ShortCircuitNode, true),
         ] {
-            let Some(other) = target(verdict).filter(|other| *other != first) else {
-                continue;
-            };
+            // A node port may have no address left.
+            let other = target(verdict).filter(|other| *other != first && !self.ports.is_empty());
+            let Some(other) = other else { continue };
             let Some(pool) = pool(other) else { continue };
             is_needed = true;
             let masquerade = masquerade || masquerades(verdict);

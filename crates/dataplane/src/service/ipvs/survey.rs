@@ -236,29 +236,16 @@ impl Held {
             Item::Bound(address) => families.contains(&IpFamily::of(address)),
         };
         let wanted: BTreeSet<Item> = ledger.items().filter(is_served).copied().collect();
-        let mut removed: BTreeSet<Item> = held.difference(&wanted).copied().collect();
-        let added: BTreeSet<Item> = wanted.difference(&held).copied().collect();
-        // To the kernel, a member with another mark is the same member, and
-        // removing the old one would remove the new.
-        removed.retain(|item| !added.iter().any(|added| differs_by_mark(item, added)));
-        Draft {
-            added,
-            removed,
+        let mut draft = Draft {
+            added: wanted.difference(&held).copied().collect(),
+            removed: held.difference(&wanted).copied().collect(),
             servers: servers
                 .into_iter()
                 .filter(|(server, _)| is_of(server, families))
                 .collect(),
-        }
-    }
-}
-
-fn differs_by_mark(one: &Item, other: &Item) -> bool {
-    match (one, other) {
-        (
-            Item::Member(set, Member::AddressPortMark(port, _)),
-            Item::Member(other_set, Member::AddressPortMark(other_port, _)),
-        ) => set == other_set && port == other_port,
-        _ => false,
+        };
+        draft.keep_remarked();
+        draft
     }
 }
 
