@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod announce;
 pub mod masquerade;
 pub mod names;
 pub mod overlay;

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "system calls; every block says why it is sound")]
 
+pub mod clock;
 pub mod conntrack;
 pub mod genetlink;
 pub mod ipset;
@@ -11,6 +12,7 @@ pub mod netlink;
 pub mod netns;
 pub mod nflog;
 pub mod nft;
+pub mod packet;
 pub mod pidfd;
 pub mod route;
 pub mod socket;

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on says why by panicking"
 )]
 
+mod announce;
 mod iptables;
 mod ipvs;
 mod live;

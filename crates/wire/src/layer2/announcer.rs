@@ -24,9 +24,8 @@ pub struct Interface {
     pub index: u32,
     /// Its link address: what clients are told.
     pub mac: MacAddress,
-    /// Its own IPv6 address, which advertisements come from; without one it
-    /// announces IPv4 only.
-    pub link_local: Option<Ipv6Addr>,
+    /// It speaks IPv6; otherwise it announces IPv4 only.
+    pub ipv6: bool,
     /// It has a carrier.
     pub up: bool,
 }
@@ -119,15 +118,14 @@ impl Announcer {
         let told = |index: &u32| {
             let known = |ports: &BTreeMap<u32, Port>| {
                 let port = ports.get(index).filter(|port| port.interface.up);
-                port.map(|port| (port.interface.mac, port.interface.link_local))
+                port.map(|port| (port.interface.mac, port.interface.ipv6))
             };
             known(&before).is_some() && known(&before) == known(&self.interfaces)
         };
         for announced in self.announced.values_mut() {
             announced.schedules.retain(|index, _| told(index));
         }
-        let all: Vec<u32> = interfaces.iter().map(|i| i.index).collect();
-        self.schedule(&all, now);
+        self.begin(now);
     }
 
     /// Announces again what an interface announces: its link has come back.
@@ -138,7 +136,7 @@ impl Announcer {
         for announced in self.announced.values_mut() {
             announced.schedules.remove(&interface);
         }
-        self.schedule(&[interface], now);
+        self.begin(now);
     }
 
     /// Announces an address on these interfaces (`None`: on all) until a
@@ -152,19 +150,20 @@ impl Announcer {
         now: Moment,
     ) {
         // One that has ended may have been elsewhere since: it is told anew.
-        self.announced.retain(|_, announced| announced.until > now);
-        let announced = self.announced.entry(address).or_insert_with(|| Announced {
+        let known = self.announced.remove(&address);
+        let known = known.filter(|announced| announced.until > now);
+        let schedules = known.map_or_else(BTreeMap::new, |announced| announced.schedules);
+        let mut announced = Announced {
             until,
-            interfaces: None,
-            schedules: BTreeMap::new(),
-        });
-        announced.until = until;
-        announced.interfaces = interfaces.cloned();
+            interfaces: interfaces.cloned(),
+            schedules,
+        };
+        let chosen = announced.interfaces.as_ref();
         announced
             .schedules
-            .retain(|index, _| interfaces.is_none_or(|chosen| chosen.contains(index)));
-        let all: Vec<u32> = self.interfaces.keys().copied().collect();
-        self.schedule(&all, now);
+            .retain(|index, _| chosen.is_none_or(|chosen| chosen.contains(index)));
+        announced.begin(self.interfaces.values(), now);
+        self.announced.insert(address, announced);
     }
 
     /// Stops answering for an address, at once and without a word: the new
@@ -247,7 +246,9 @@ impl Announcer {
         frame: &EthernetFrame<'_>,
         now: Moment,
     ) -> Option<Vec<u8>> {
-        let source = own.link_local?;
+        if !own.ipv6 {
+            return None;
+        }
         let solicitation = Solicitation::decode(frame.payload).ok()?;
         let group = group_mac(solicited_node_group(solicitation.target));
         let to_us = frame.destination == own.mac || frame.destination == group;
@@ -261,8 +262,10 @@ impl Announcer {
             let mac = solicitation.source_mac.unwrap_or(frame.source);
             (solicitation.source, mac)
         };
+        // As Linux answers for an address of its own: from that address. Some
+        // programs (ndisc6) take no other answer.
         let advertisement = Advertisement {
-            source,
+            source: solicitation.target,
             destination,
             target: solicitation.target,
             target_mac: own.mac,
@@ -306,24 +309,25 @@ impl Announcer {
             .min()
     }
 
-    /// Begins a burst on those of these interfaces that have none for an
-    /// address announced there.
-    fn schedule(&mut self, interfaces: &[u32], now: Moment) {
+    /// Begins a burst on those interfaces that have none for an address announced
+    /// there.
+    fn begin(&mut self, now: Moment) {
         for announced in self.announced.values_mut() {
-            for index in interfaces {
-                let up = self.interfaces.get(index).is_some_and(|p| p.interface.up);
-                if up && announced.is_on(*index) {
-                    announced
-                        .schedules
-                        .entry(*index)
-                        .or_insert(Schedule::new(now));
-                }
-            }
+            announced.begin(self.interfaces.values(), now);
         }
     }
 }
 
 impl Announced {
+    fn begin<'a>(&mut self, ports: impl Iterator<Item = &'a Port>, now: Moment) {
+        for port in ports.filter(|port| port.interface.up) {
+            let index = port.interface.index;
+            if self.is_on(index) {
+                self.schedules.entry(index).or_insert(Schedule::new(now));
+            }
+        }
+    }
+
     fn is_on(&self, interface: u32) -> bool {
         self.interfaces
             .as_ref()
@@ -383,11 +387,8 @@ fn announcements(own: &Interface, address: IpAddr) -> Vec<Outgoing> {
         IpAddr::V4(address) => [ArpOperation::Request, ArpOperation::Reply]
             .map(|operation| gratuitous(own, address, operation))
             .to_vec(),
-        IpAddr::V6(address) => own
-            .link_local
-            .map(|source| unsolicited(own, source, address))
-            .into_iter()
-            .collect(),
+        IpAddr::V6(address) if own.ipv6 => vec![unsolicited(own, address)],
+        IpAddr::V6(_) => Vec::new(),
     };
     let outgoing = |frame| Outgoing {
         interface: own.index,
@@ -411,9 +412,9 @@ fn gratuitous(own: &Interface, address: Ipv4Addr, operation: ArpOperation) -> Ve
     ethernet(own, MacAddress::BROADCAST, ETHERTYPE_ARP, &packet.encode())
 }
 
-fn unsolicited(own: &Interface, source: Ipv6Addr, address: Ipv6Addr) -> Vec<u8> {
+fn unsolicited(own: &Interface, address: Ipv6Addr) -> Vec<u8> {
     let advertisement = Advertisement {
-        source,
+        source: address,
         destination: ALL_NODES,
         target: address,
         target_mac: own.mac,

@@ -17,7 +17,6 @@ const CLIENT: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
 const V4: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 200);
 const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(172, 16, 0, 250);
 const V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x172, 0x16, 0, 0, 0, 0xab, 0xcdef);
-const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
 
 fn at(milliseconds: u64) -> Moment {
@@ -28,7 +27,7 @@ fn interface(index: u32) -> Interface {
     Interface {
         index,
         mac: OWN,
-        link_local: Some(LINK_LOCAL),
+        ipv6: true,
         up: true,
     }
 }
@@ -180,7 +179,7 @@ fn a_neighbour_solicitation_is_answered() {
         let answer = announcer().receive(1, &frame, at(1)).expect(name);
         let answer = EthernetFrame::decode(&answer.frame).unwrap();
         let expected = Advertisement {
-            source: LINK_LOCAL,
+            source: V6,
             destination,
             target: V6,
             target_mac: OWN,

@@ -1,0 +1,3 @@
+//! Load balancer addresses, told to the network.
+
+pub mod layer2;
