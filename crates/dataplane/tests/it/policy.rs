@@ -7,8 +7,12 @@ mod established;
 mod golden;
 mod node;
 mod packets;
+mod path_mtu;
 mod scale;
+mod shape;
+mod shapes;
 mod spoofing;
+mod successors;
 mod wire;
 mod writes;
 

@@ -13,14 +13,14 @@ use super::enforced::{DEFAULT, Enforced, read};
 use super::node::{BRIEF, Host, PATIENT, is_alive};
 
 /// TCP connections and a UDP one, in each family, that carry data.
-struct Flows {
+pub(super) struct Flows {
     what: &'static str,
     streams: Vec<TcpStream>,
     sockets: Vec<UdpSocket>,
 }
 
 impl Flows {
-    fn open(what: &'static str, from: &Host, to: &Host, port: u16) -> Self {
+    pub(super) fn open(what: &'static str, from: &Host, to: &Host, port: u16) -> Self {
         let targets = to.addresses.map(|address| SocketAddr::new(address, port));
         let mut flows = Self {
             what,
@@ -43,11 +43,11 @@ impl Flows {
         streams.chain(sockets).collect()
     }
 
-    fn are_alive(&mut self, when: &str) {
+    pub(super) fn are_alive(&mut self, when: &str) {
         assert_eq!(self.answers(PATIENT), [true; 4], "{}: {when}", self.what);
     }
 
-    fn are_cut(&mut self, when: &str) {
+    pub(super) fn are_cut(&mut self, when: &str) {
         assert_eq!(self.answers(BRIEF), [false; 4], "{}: {when}", self.what);
     }
 }

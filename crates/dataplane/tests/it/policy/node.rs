@@ -39,7 +39,7 @@ pub(super) struct Node {
 }
 
 impl Host {
-    fn new(addresses: [&str; 2]) -> Self {
+    pub(super) fn new(addresses: [&str; 2]) -> Self {
         let host = Self {
             namespace: namespace(),
             addresses: addresses.map(ip),

@@ -22,6 +22,7 @@ use podway_plan::policy::Connection;
 use podway_testkit::builders::{ip, prefix};
 
 use super::namespace;
+use super::shape::{self, Shape};
 
 const ROUTER: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const SENDER: Mac = Mac([2, 0, 0, 0, 0, 2]);
@@ -67,6 +68,16 @@ impl Wire {
     /// Whether a connection's first packet gets through. `from_router` is one
     /// that the router itself opens.
     pub(super) fn passes(&mut self, connection: &Connection, from_router: bool) -> bool {
+        self.passes_as(Shape::Plain, connection, from_router)
+    }
+
+    /// The same for a first packet of an uncommon shape.
+    pub(super) fn passes_as(
+        &mut self,
+        shape: Shape,
+        connection: &Connection,
+        from_router: bool,
+    ) -> bool {
         // Never the same connection twice: the second would be established.
         let (probe, sentinel) = (self.next_port, self.next_port + 1);
         self.next_port += 2;
@@ -74,35 +85,38 @@ impl Wire {
         let to = SocketAddr::new(connection.destination, connection.port);
         let opened = from_router.then(|| self.open_from_router(from, to));
         if opened.is_none() {
-            self.send(connection.protocol, from, to);
+            self.send(shape, connection.protocol, from, to);
         }
         let family = IpFamily::of(&connection.destination) as usize;
         let stranger = SocketAddr::new(ip(STRANGER[family]), sentinel);
         if self.addresses.contains(&connection.destination) {
             let to = SocketAddr::new(connection.destination, 9);
-            self.send(Protocol::Tcp, stranger, to);
+            self.send(Shape::Plain, Protocol::Tcp, stranger, to);
             arrives(&self.delivered[family], probe, sentinel, |bytes| {
                 // IPv4 gives the header with it, IPv6 does not.
                 bytes.get(if family == 0 { 20..22 } else { 0..2 })
             })
         } else {
             let to = SocketAddr::new(ip(ELSEWHERE[family]), 9);
-            self.send(Protocol::Tcp, stranger, to);
-            arrives(&self.receiver, probe, sentinel, |frame| {
-                let header = match frame.get(12..14)? {
-                    [0x08, 0x00] => 20,
-                    [0x86, 0xdd] => 40,
-                    _ => return None,
-                };
-                frame.get(14 + header..16 + header)
-            })
+            self.send(Shape::Plain, Protocol::Tcp, stranger, to);
+            arrives(&self.receiver, probe, sentinel, shape::source_port)
         }
     }
 
-    fn send(&self, protocol: Protocol, from: SocketAddr, to: SocketAddr) {
-        let frame = frame(protocol, from, to);
-        let sent = send(self.sender.as_raw_fd(), &frame, MsgFlags::empty());
-        assert_eq!(sent, Ok(frame.len()), "{from} to {to}");
+    fn send(&self, shape: Shape, protocol: Protocol, from: SocketAddr, to: SocketAddr) {
+        for packet in shape.packets(protocol, from, to) {
+            let mut frame = Vec::with_capacity(192);
+            frame.extend(ROUTER.0);
+            frame.extend(SENDER.0);
+            frame.extend(if from.is_ipv4() {
+                [0x08, 0x00]
+            } else {
+                [0x86, 0xdd]
+            });
+            frame.extend(packet);
+            let sent = send(self.sender.as_raw_fd(), &frame, MsgFlags::empty());
+            assert_eq!(sent, Ok(frame.len()), "{from} to {to}");
+        }
     }
 
     fn open_from_router(&self, from: SocketAddr, to: SocketAddr) -> OwnedFd {
@@ -225,88 +239,6 @@ fn impatient(fd: OwnedFd) -> OwnedFd {
     let patience = TimeVal::seconds(PATIENCE_SECONDS);
     setsockopt(&fd, sockopt::ReceiveTimeout, &patience).expect("a receive timeout");
     fd
-}
-
-/// The first packet of a connection.
-fn frame(protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
-    let payload = first_segment(protocol, from, to);
-    let mut frame = Vec::with_capacity(128);
-    frame.extend(ROUTER.0);
-    frame.extend(SENDER.0);
-    let length = u16::try_from(payload.len()).expect("a short packet");
-    match (from.ip(), to.ip()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            frame.extend([0x08, 0x00]);
-            let mut header = vec![0x45, 0];
-            header.extend((length + 20).to_be_bytes());
-            header.extend([0, 0, 0x40, 0, 64, protocol.number(), 0, 0]);
-            header.extend(source.octets());
-            header.extend(destination.octets());
-            let sum = checksum(&header).to_be_bytes();
-            header[10..12].copy_from_slice(&sum);
-            frame.extend(header);
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
-            frame.extend(length.to_be_bytes());
-            frame.extend([protocol.number(), 64]);
-            frame.extend(source.octets());
-            frame.extend(destination.octets());
-        }
-        _ => panic!("{from} and {to} are of different families"),
-    }
-    frame.extend(payload);
-    frame
-}
-
-/// SYN, a datagram, or INIT: what conntrack takes for the begin of a connection.
-fn first_segment(protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(32);
-    bytes.extend(from.port().to_be_bytes());
-    bytes.extend(to.port().to_be_bytes());
-    let checksum_at = match protocol {
-        Protocol::Tcp => {
-            bytes.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0x20, 0, 0, 0, 0, 0]);
-            16
-        }
-        Protocol::Udp => {
-            bytes.extend([0, 8, 0, 0]);
-            6
-        }
-        Protocol::Sctp => {
-            // Verification tag 0 and an INIT chunk; its CRC stays wrong, which
-            // makes the packet invalid to conntrack and as new to our rules.
-            bytes.extend([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20]);
-            bytes.extend([0, 0, 0, 1, 0, 0, 0x10, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
-            return bytes;
-        }
-    };
-    let mut pseudo = Vec::with_capacity(64);
-    for address in [from.ip(), to.ip()] {
-        match address {
-            IpAddr::V4(address) => pseudo.extend(address.octets()),
-            IpAddr::V6(address) => pseudo.extend(address.octets()),
-        }
-    }
-    let length = u32::try_from(bytes.len()).expect("a short segment");
-    pseudo.extend(length.to_be_bytes());
-    pseudo.extend([0, 0, 0, protocol.number()]);
-    pseudo.extend(&bytes);
-    let sum = checksum(&pseudo).to_be_bytes();
-    bytes[checksum_at..checksum_at + 2].copy_from_slice(&sum);
-    bytes
-}
-
-/// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
-    let mut sum: u32 = bytes
-        .chunks(2)
-        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)))
-        .sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !u16::try_from(sum).expect("folded")
 }
 
 /// Whether a router forwards to the address at all.
