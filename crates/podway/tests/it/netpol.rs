@@ -8,6 +8,7 @@
 
 pub(crate) mod corpus;
 mod in_force;
+mod live;
 mod matrix;
 mod oracle;
 mod pods;

@@ -38,17 +38,15 @@ fn far_away(node: &Node) -> Host {
     outside.change_link(here, &narrow).expect("it comes up");
     let there = inside.link("eth0").expect("links").expect("eth0").index;
     inside.change_link(there, &narrow).expect("it comes up");
-    for family in 0..2 {
-        let length = if family == 0 { 24 } else { 64 };
+    for (family, near) in near.into_iter().enumerate() {
+        let length = if near.is_ipv4() { 24 } else { 64 };
         let net = |address| IpNet::new(address, length).expect("a length");
-        outside
-            .add_address(here, net(near[family]))
-            .expect("an address");
+        outside.add_address(here, net(near)).expect("an address");
         inside
             .add_address(there, net(far.addresses[family]))
             .expect("an address");
         inside
-            .add_route(&Route::default_via(near[family]))
+            .add_route(&Route::default_via(near))
             .expect("a route");
         let beyond = Route {
             gateway: Some(node.outside.addresses[family]),

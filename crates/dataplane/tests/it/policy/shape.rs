@@ -106,13 +106,13 @@ fn fragments(segment: &[u8], protocol: Protocol, from: SocketAddr, to: SocketAdd
             IpAddr::V4(_) => ip(
                 ends,
                 protocol.number(),
-                offset | u16::from(more) << 13,
+                offset | (u16::from(more) << 13),
                 &[],
                 part,
             ),
             IpAddr::V6(_) => {
                 let mut bytes = vec![protocol.number(), 0];
-                bytes.extend((offset << 3 | u16::from(more)).to_be_bytes());
+                bytes.extend(((offset << 3) | u16::from(more)).to_be_bytes());
                 bytes.extend(u32::from(from.port()).to_be_bytes());
                 bytes.extend(part);
                 ip(ends, FRAGMENT, 0, &[], &bytes)
@@ -128,7 +128,7 @@ fn ip(ends: (IpAddr, IpAddr), next: u8, fragment: u16, options: &[u8], payload: 
     match ends {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let header = u8::try_from(20 + options.len()).expect("a short header");
-            packet.extend([0x40 | header / 4, 0]);
+            packet.extend([0x40 | (header / 4), 0]);
             packet.extend((length + u16::from(header)).to_be_bytes());
             // All fragments of a packet have its number. The one before is whole
             // when the next is sent, so that one number serves all.

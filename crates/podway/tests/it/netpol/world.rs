@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::corpus::PodInfo;
 use super::in_force;
 use super::pods::{self, Addresses, SERVICE_LABEL};
-use crate::harness::{Lab, eventually, text};
+use crate::harness::{Lab, both, eventually};
 use crate::objects::{Object, Objects, revision_of};
 
 /// The NetworkPolicy that is touched to see how far nodes are.
@@ -35,7 +35,11 @@ impl World {
     /// A lab of two nodes without pods. `protocols` are those that are served.
     pub(crate) fn new(name: &'static str, protocols: &[&'static str]) -> Self {
         let lab = Lab::new(name);
-        text(&lab.verb("up", &["--nodes", "2"]));
+        let up = || lab.verb("up", &["--nodes", "2"]);
+        // On an emulated machine nodes take longer than `up` waits; another one
+        // goes on where it stopped.
+        let is_up = (0..3).any(|_| up().status.success());
+        assert!(is_up, "{}", both(&up()));
         let world = Self {
             objects: Objects::of(&lab),
             lab,
@@ -53,6 +57,14 @@ impl World {
 
     pub(crate) fn name(&self) -> &LabName {
         &self.name
+    }
+
+    pub(crate) const fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    pub(crate) const fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// The lab has these namespaces and pods, and every node knows it. Pods of
@@ -77,6 +89,12 @@ impl World {
     /// These policies and no others are in force on every node.
     pub(crate) fn enforce(&mut self, policies: &[Value]) {
         self.rule(policies);
+        self.wait_for::<NetworkPolicy>("default", MARKER, "NetworkPolicy");
+    }
+
+    /// Waits until what was enforced last is in force on every node: agents may
+    /// be new.
+    pub(crate) fn enforce_again(&self) {
         self.wait_for::<NetworkPolicy>("default", MARKER, "NetworkPolicy");
     }
 
