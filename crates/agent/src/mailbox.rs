@@ -162,6 +162,7 @@ const fn kind_of(reference: &ObjectRef) -> ObjectKind {
         ObjectRef::Service(_) => ObjectKind::Service,
         ObjectRef::EndpointSlice(_) => ObjectKind::EndpointSlice,
         ObjectRef::NetworkPolicy(_) => ObjectKind::NetworkPolicy,
+        ObjectRef::ClusterNetworkPolicy(_) => ObjectKind::ClusterNetworkPolicy,
     }
 }
 

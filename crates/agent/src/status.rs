@@ -83,9 +83,9 @@ pub struct ServicesStatus {
 pub struct PoliciesStatus {
     /// The backend.
     pub backend: String,
-    /// Policies that isolate a pod of this node.
+    /// Policies that select a pod of this node.
     pub policies: usize,
-    /// Pods of this node that a policy isolates.
+    /// Pods of this node that a policy selects.
     pub pods: usize,
     /// Packets that were denied to the pods that are isolated now.
     #[serde(default)]
@@ -93,6 +93,12 @@ pub struct PoliciesStatus {
     /// To which pods, the most first; at most [`PoliciesStatus::MOST_DENIALS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denials: Vec<PodDenials>,
+    /// Connections that passed, and that policies in audit mode would deny.
+    #[serde(default)]
+    pub would_deny: u64,
+    /// To which pods, as `denials`; the policies are those in audit mode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audits: Vec<PodDenials>,
 }
 
 impl PoliciesStatus {
@@ -110,7 +116,7 @@ pub struct PodDenials {
     pub direction: String,
     /// How many packets, since the pod was isolated.
     pub packets: u64,
-    /// The policies that isolate it in this direction.
+    /// The policies that have a say in this direction.
     pub policies: Vec<String>,
 }
 

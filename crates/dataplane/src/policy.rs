@@ -91,6 +91,9 @@ pub struct DeniedPackets {
     pub address: IpAddr,
     /// Whether they came to it or from it.
     pub direction: Direction,
+    /// They passed: policies in audit mode would deny them. Only a connection's
+    /// first packet is asked about.
+    pub is_audit: bool,
     /// How many.
     pub packets: u64,
 }
@@ -115,6 +118,8 @@ pub struct Denial {
 pub enum DenialReason {
     /// The policies of one side did not allow it.
     Policies(Direction),
+    /// It passed: policies in audit mode would not allow it.
+    Audit(Direction),
     /// A pod sent it from an address that is not its own.
     Forged,
 }

@@ -11,6 +11,9 @@ use crate::runtime::block_on;
 use crate::step::{Outcome, Step};
 use crate::{Error, LabName};
 
+/// The kind among those that we apply that is a custom resource.
+const CUSTOM: &str = "ClusterNetworkPolicy";
+
 /// Creates the objects in the lab, or changes those that exist to what the
 /// documents say, in their order. Each is tried without effect first, so that
 /// one that the server refuses keeps all others from being applied.
@@ -72,7 +75,12 @@ async fn apply_one(client: &Client, document: &Document, dry_run: bool) -> Resul
             dry_run,
             ..PatchParams::default()
         };
-        let patch = Patch::Strategic(&document.value);
+        // A custom resource has no list of its own to say how lists merge.
+        let patch = if document.kind == CUSTOM {
+            Patch::Merge(&document.value)
+        } else {
+            Patch::Strategic(&document.value)
+        };
         let patched = api
             .patch(&document.name, &parameters, &patch)
             .await
@@ -102,7 +110,7 @@ fn api_of(client: &Client, document: &Document) -> Api<DynamicObject> {
         .split_once('/')
         .unwrap_or(("", document.api_version));
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, document.kind));
-    if matches!(document.kind, "Namespace" | "Node") {
+    if matches!(document.kind, "Namespace" | "Node" | CUSTOM) {
         return Api::all_with(client.clone(), &resource);
     }
     let namespace = document.namespace.as_deref().unwrap_or("default");

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::files::{make_folder, write_whole};
 use crate::name::node_index;
 use crate::paths::LabPaths;
-use crate::{Error, LabName, scheduler, topology};
+use crate::{Error, LabName, definitions, scheduler, topology};
 
 /// Where node ports are taken from.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
@@ -100,6 +100,8 @@ impl ControlPlaneArgs {
         }
         tokio::spawn(server.run_controllers());
         let client = podway_watch::client::connect(Some(&paths.kubeconfig())).await?;
+        let defined = definitions::ensure(&client).await;
+        defined.map_err(Error::request("define ClusterNetworkPolicy"))?;
         tokio::spawn(scheduler::run(client));
         say_ready().map_err(Error::io("say that the control plane is ready"))?;
         tracing::info!(lab = %self.name, port, "control plane is ready");

@@ -17,6 +17,7 @@ mod belonging;
 mod changes;
 mod cni;
 mod control_plane;
+mod definitions;
 mod descriptor;
 mod down;
 mod enter;

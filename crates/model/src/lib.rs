@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cluster_network_policy;
 mod endpoint_slice;
 mod name;
 mod network_policy;
@@ -15,9 +16,12 @@ mod selector;
 mod service;
 mod state;
 
+pub use cluster_network_policy::{
+    ClusterNetworkPolicy, ClusterPeer, ClusterPort, ClusterRule, NamespacedPods, RuleAction, Tier,
+};
 pub use endpoint_slice::{EndpointSlice, SliceEndpoint, SlicePort};
 pub use name::{ObjectName, ServicePortName};
-pub use network_policy::{NetworkPolicy, Peer, PolicyPort, PolicyRule, PortMatch};
+pub use network_policy::{MODE, NetworkPolicy, Peer, PolicyPort, PolicyRule, PortMatch};
 pub use node::{Namespace, Node};
 pub use pod::{ContainerPort, Pod, WEIGHT};
 pub use protocol::{IpFamily, Protocol};

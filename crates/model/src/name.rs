@@ -3,7 +3,9 @@ use std::sync::Arc;
 
 use crate::Protocol;
 
-/// The name of a namespaced object, printed `namespace/name`.
+/// The name of a namespaced object, printed `namespace/name`. Where objects of
+/// namespaces and of the cluster are named together, the latter have an empty
+/// namespace and print as `name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
     /// The namespace.
@@ -32,6 +34,9 @@ impl ObjectName {
 
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            return f.write_str(&self.name);
+        }
         write!(f, "{}/{}", self.namespace, self.name)
     }
 }

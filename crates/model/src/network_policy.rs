@@ -2,6 +2,10 @@ use ipnet::IpNet;
 
 use crate::{ObjectName, Protocol, Selector};
 
+/// The annotation of a policy that, with the value `audit`, has it deny nothing
+/// and only report what it would deny.
+pub const MODE: &str = "podway.dev/mode";
+
 /// A NetworkPolicy with `policyTypes` already resolved: a direction that the
 /// policy does not isolate is `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +16,8 @@ pub struct NetworkPolicy {
     pub revision: u64,
     /// `metadata.generation`.
     pub generation: u64,
+    /// Whether it only reports what it would deny: annotation [`MODE`].
+    pub audit: bool,
     /// `spec.podSelector`, within the policy's namespace.
     pub subjects: Selector,
     /// Ingress rules, where the policy isolates ingress; none of them = deny all.

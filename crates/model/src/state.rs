@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::{EndpointSlice, Namespace, NetworkPolicy, Node, ObjectName, Pod, Service};
+use crate::{
+    ClusterNetworkPolicy, EndpointSlice, Namespace, NetworkPolicy, Node, ObjectName, Pod, Service,
+};
 
 /// The kinds of object that a node's network is planned from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,17 +23,20 @@ pub enum ObjectKind {
     EndpointSlice,
     /// NetworkPolicy.
     NetworkPolicy,
+    /// ClusterNetworkPolicy, which a cluster may not have.
+    ClusterNetworkPolicy,
 }
 
 impl ObjectKind {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
         Self::Service,
         Self::EndpointSlice,
         Self::NetworkPolicy,
+        Self::ClusterNetworkPolicy,
     ];
 }
 
@@ -50,6 +55,8 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     /// A NetworkPolicy.
     NetworkPolicy(Arc<NetworkPolicy>),
+    /// A ClusterNetworkPolicy.
+    ClusterNetworkPolicy(Arc<ClusterNetworkPolicy>),
 }
 
 /// What names an object: its kind and its name.
@@ -67,6 +74,8 @@ pub enum ObjectRef {
     EndpointSlice(ObjectName),
     /// A NetworkPolicy.
     NetworkPolicy(ObjectName),
+    /// A ClusterNetworkPolicy.
+    ClusterNetworkPolicy(Arc<str>),
 }
 
 impl Object {
@@ -80,6 +89,7 @@ impl Object {
             Self::Service(_) => ObjectKind::Service,
             Self::EndpointSlice(_) => ObjectKind::EndpointSlice,
             Self::NetworkPolicy(_) => ObjectKind::NetworkPolicy,
+            Self::ClusterNetworkPolicy(_) => ObjectKind::ClusterNetworkPolicy,
         }
     }
 
@@ -93,6 +103,7 @@ impl Object {
             Self::Service(o) => ObjectRef::Service(o.name.clone()),
             Self::EndpointSlice(o) => ObjectRef::EndpointSlice(o.name.clone()),
             Self::NetworkPolicy(o) => ObjectRef::NetworkPolicy(o.name.clone()),
+            Self::ClusterNetworkPolicy(o) => ObjectRef::ClusterNetworkPolicy(o.name.clone()),
         }
     }
 
@@ -106,6 +117,7 @@ impl Object {
             Self::Service(o) => o.revision,
             Self::EndpointSlice(o) => o.revision,
             Self::NetworkPolicy(o) => o.revision,
+            Self::ClusterNetworkPolicy(o) => o.revision,
         }
     }
 }
@@ -119,6 +131,7 @@ impl fmt::Display for ObjectRef {
             Self::Service(name) => write!(f, "Service {name}"),
             Self::EndpointSlice(name) => write!(f, "EndpointSlice {name}"),
             Self::NetworkPolicy(name) => write!(f, "NetworkPolicy {name}"),
+            Self::ClusterNetworkPolicy(name) => write!(f, "ClusterNetworkPolicy {name}"),
         }
     }
 }
@@ -154,6 +167,7 @@ pub struct ClusterState {
     services: BTreeMap<ObjectName, Arc<Service>>,
     slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
     policies: BTreeMap<ObjectName, Arc<NetworkPolicy>>,
+    cluster_policies: BTreeMap<Arc<str>, Arc<ClusterNetworkPolicy>>,
     slices_of_service: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
     pods_at_address: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
     /// By kind, in the order of [`ObjectKind::ALL`].
@@ -294,6 +308,17 @@ impl ClusterState {
         self.policies.values()
     }
 
+    /// The ClusterNetworkPolicy of this name.
+    #[must_use]
+    pub fn cluster_policy(&self, name: &str) -> Option<&Arc<ClusterNetworkPolicy>> {
+        self.cluster_policies.get(name)
+    }
+
+    /// Every ClusterNetworkPolicy, by name.
+    pub fn cluster_policies(&self) -> impl Iterator<Item = &Arc<ClusterNetworkPolicy>> {
+        self.cluster_policies.values()
+    }
+
     /// Every NetworkPolicy of a namespace, by name.
     pub fn policies_in(&self, namespace: &str) -> impl Iterator<Item = &Arc<NetworkPolicy>> {
         let from = ObjectName::new(namespace, "");
@@ -323,6 +348,9 @@ impl ClusterState {
             ObjectKind::Service => names(&self.services, ObjectRef::Service),
             ObjectKind::EndpointSlice => names(&self.slices, ObjectRef::EndpointSlice),
             ObjectKind::NetworkPolicy => names(&self.policies, ObjectRef::NetworkPolicy),
+            ObjectKind::ClusterNetworkPolicy => {
+                names(&self.cluster_policies, ObjectRef::ClusterNetworkPolicy)
+            }
         }
     }
 
@@ -345,6 +373,10 @@ impl ClusterState {
                 .policies
                 .insert(o.name.clone(), o)
                 .map(Object::NetworkPolicy),
+            Object::ClusterNetworkPolicy(o) => self
+                .cluster_policies
+                .insert(o.name.clone(), o)
+                .map(Object::ClusterNetworkPolicy),
         };
         if before.as_ref() == Some(&object) {
             return None;
@@ -367,6 +399,10 @@ impl ClusterState {
             ObjectRef::Service(name) => self.services.remove(name).map(Object::Service),
             ObjectRef::EndpointSlice(name) => self.slices.remove(name).map(Object::EndpointSlice),
             ObjectRef::NetworkPolicy(name) => self.policies.remove(name).map(Object::NetworkPolicy),
+            ObjectRef::ClusterNetworkPolicy(name) => self
+                .cluster_policies
+                .remove(name)
+                .map(Object::ClusterNetworkPolicy),
         }?;
         self.unindex(&before);
         Some(Update {

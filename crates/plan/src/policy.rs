@@ -1,5 +1,5 @@
-//! Policies: from NetworkPolicies, Pods and Namespaces to rule sets of
-//! addresses and ports.
+//! Policies: from NetworkPolicies, ClusterNetworkPolicies, Pods, Namespaces and
+//! Nodes to rule sets of addresses and ports.
 //!
 //! [`PolicyPlanner`] keeps the table of a node as the cluster changes,
 //! [`rules_for`] plans one pod alone, and [`decide`] says what a table makes of
@@ -10,19 +10,23 @@ mod claims;
 mod compile;
 mod decide;
 mod peer_index;
+mod peers;
 mod planner;
 mod policy_index;
 mod port_numbers;
+mod rule_set;
 mod rule_sets;
 mod rules;
+mod selecting;
 mod selector_index;
 mod table;
 
 pub use change::{Changed, PolicyChange};
-pub use decide::{Connection, Decision, Judgement, decide};
-pub use planner::PolicyPlanner;
-pub use rules::rules_for;
-pub use table::{
-    Allow, Block, Direction, NamedPort, NamespaceScope, PeerGroup, PeerSelector, Peers, PodRules,
-    PolicyTable, PortRange, RuleSet,
+pub use decide::{Connection, Decision, Judgement, decide, decide_audited};
+pub use peers::{
+    Block, NamedPort, NamespaceScope, PeerGroup, PeerSelector, Peers, PodSelector, Who,
 };
+pub use planner::PolicyPlanner;
+pub use rule_set::{Allow, AllowedPorts, Finding, Match, PortRange, RuleSet, TierRule};
+pub use rules::rules_for;
+pub use table::{Direction, Directions, PodRules, PolicyTable};

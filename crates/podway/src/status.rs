@@ -222,7 +222,11 @@ fn row(entry: &Entry, revision: u64) -> Vec<String> {
             0 => String::new(),
             packets => format!(", {packets} denied"),
         };
-        format!("{} on {} pods{denied}", p.policies, p.pods)
+        let audited = match p.would_deny {
+            0 => String::new(),
+            connections => format!(", {connections} audited"),
+        };
+        format!("{} on {} pods{denied}{audited}", p.policies, p.pods)
     }));
     let overlay = status.overlay.as_ref();
     cells.push(overlay.map_or_else(none, |o| o.backend.clone()));

@@ -22,9 +22,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use podway_model::{
-    Change, ClusterState, EndpointSlice, IpFamily, Labels, Namespace, NetworkPolicy, Node, Object,
-    ObjectName, Pod, Protocol, Selector, Service, ServicePort, ServiceType, SliceEndpoint,
-    SlicePort, TargetPort, TrafficPolicy,
+    Change, ClusterNetworkPolicy, ClusterState, EndpointSlice, IpFamily, Labels, Namespace,
+    NetworkPolicy, Node, Object, ObjectName, Pod, Protocol, Selector, Service, ServicePort,
+    ServiceType, SliceEndpoint, SlicePort, TargetPort, TrafficPolicy,
 };
 
 /// A state that holds these objects.
@@ -222,6 +222,7 @@ pub fn policy(policy_name: &str) -> NetworkPolicy {
         name: name(policy_name),
         revision: 1,
         generation: 1,
+        audit: false,
         subjects: Selector::default(),
         ingress: None,
         egress: None,
@@ -244,7 +245,15 @@ macro_rules! into_object {
     };
 }
 
-into_object!(Namespace, Node, Pod, Service, EndpointSlice, NetworkPolicy);
+into_object!(
+    Namespace,
+    Node,
+    Pod,
+    Service,
+    EndpointSlice,
+    NetworkPolicy,
+    ClusterNetworkPolicy
+);
 
 fn parse<T: FromStr<Err: Debug>>(text: &str, what: &str) -> T {
     text.parse()

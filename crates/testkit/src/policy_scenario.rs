@@ -5,6 +5,7 @@
 //! ```text
 //! # comments and empty lines are free
 //! namespace x team=red
+//! node node1 172.16.0.11 role=edge
 //! pod x/a node1 10.0.1.1,fd00:1::1 app=web port=http:80/tcp [host-network] [finished] [terminating]
 //! case what it is about
 //! policy x/deny app in (web,db),!test
@@ -12,6 +13,12 @@
 //! ingress from pods app=web | namespaces team=red pods * | block 10.0.0.0/8 except 10.1.0.0/16 ports tcp/80 tcp/http udp/1-9 sctp
 //! egress any
 //! connect x/a > x/b 80 = allow x/deny#0
+//! policy x/soon app=web
+//! audit
+//! ingress none
+//! cluster first admin 10 namespaces team=red pods app=web
+//! ingress pass from namespaces team=red
+//! egress deny to networks 10.0.0.0/8 ::/0 | nodes * ports tcp/80 named/http
 //! connect 192.0.2.1 > x/b 80/udp = deny ingress
 //! connect node:node1 > x/b 80 through-service = allow
 //! ```
@@ -21,18 +28,23 @@
 //! without a rule; `any` is the rule that has neither peers nor ports. Between
 //! two pods, or from a node to a pod, a connection is judged in every family
 //! that both have. What follows `allow` are the rules that must be named,
-//! `deny` is followed by the sides that deny: `egress`, `ingress` or both.
+//! `deny` is followed by the sides that deny: `egress`, `ingress` or both, each
+//! with the rule of the ClusterNetworkPolicy that does. Behind `audit` is what
+//! would become of it if policies in audit mode were enforced; without it, the
+//! same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use podway_model::{
-    ClusterState, ContainerPort, IpFamily, Namespace, NetworkPolicy, Node, Operator, Peer, Pod,
-    PolicyPort, PolicyRule, PortMatch, Protocol, Requirement, Selector,
+    ClusterNetworkPolicy, ClusterState, ContainerPort, IpFamily, Namespace, NetworkPolicy, Node,
+    Operator, Peer, Pod, PolicyPort, PolicyRule, PortMatch, Protocol, Requirement, Selector,
 };
 use podway_plan::policy::{Connection, Decision, Judgement};
 
 use crate::builders::{self, IntoObject, ip, prefix};
+
+mod cluster;
 
 /// One case of a scenario file.
 #[derive(Debug, Clone, Default)]
@@ -56,15 +68,27 @@ pub struct Attempt {
     pub allowed: bool,
     /// What [`outcome`] must say; one word only where the rest does not matter.
     pub outcome: String,
+    /// What it must say if policies in audit mode were enforced.
+    pub audited: String,
 }
 
 impl Attempt {
     /// Whether a decision is the one expected.
     #[must_use]
     pub fn agrees(&self, decision: &Decision) -> bool {
-        let words = outcome(decision);
-        words == self.outcome || words.split(' ').next() == Some(&*self.outcome)
+        is_meant(&self.outcome, decision)
     }
+
+    /// Whether a decision that counts policies in audit mode is.
+    #[must_use]
+    pub fn agrees_audited(&self, decision: &Decision) -> bool {
+        is_meant(&self.audited, decision)
+    }
+}
+
+fn is_meant(expected: &str, decision: &Decision) -> bool {
+    let words = outcome(decision);
+    words == expected || words.split(' ').next() == Some(expected)
 }
 
 /// Writes a decision as scenario files do. Rules that allow are named egress
@@ -83,6 +107,10 @@ pub fn outcome(decision: &Decision) -> String {
     for (side, judgement) in sides {
         match judgement {
             Judgement::Denied { .. } => words.push(side.to_owned()),
+            Judgement::Refused { policy, rule } => {
+                words.push(side.to_owned());
+                words.push(format!("{policy}#{rule}"));
+            }
             Judgement::Allowed { policy, rule } if decision.is_allowed() => {
                 words.push(format!("{policy}#{rule}"));
             }
@@ -175,6 +203,9 @@ struct Draft {
     nodes: Vec<Node>,
     pods: Vec<Pod>,
     policies: Vec<NetworkPolicy>,
+    cluster: Vec<ClusterNetworkPolicy>,
+    /// Whether the last policy is one of the cluster's.
+    in_cluster: bool,
     attempts: Vec<Attempt>,
 }
 
@@ -186,6 +217,9 @@ impl Draft {
             "node" => self.node(rest),
             "pod" => self.pod(rest, place),
             "policy" => self.policy(rest),
+            "cluster" => self.cluster_policy(rest, place),
+            "audit" => self.audit(place),
+            "ingress" | "egress" if self.in_cluster => self.cluster_rule(kind, rest, place),
             "ingress" | "egress" => self.rule(kind, rest, place),
             "connect" => self.connect(rest, place),
             _ => panic!("{place}: no such line: `{kind}`"),
@@ -201,8 +235,11 @@ impl Draft {
     }
 
     fn node(&mut self, rest: &str) {
-        let words: Vec<&str> = rest.split_whitespace().collect();
-        self.nodes.push(builders::node(words[0], &words[1..], &[]));
+        let (labels, words): (Vec<&str>, Vec<&str>) =
+            rest.split_whitespace().partition(|word| word.contains('='));
+        let mut node = builders::node(words[0], &words[1..], &[]);
+        node.labels.extend(labels.into_iter().filter_map(label));
+        self.nodes.push(node);
     }
 
     fn pod(&mut self, rest: &str, place: &str) {
@@ -232,10 +269,20 @@ impl Draft {
 
     fn policy(&mut self, rest: &str) {
         let (name, subjects) = rest.split_once(' ').unwrap_or((rest, "*"));
+        self.in_cluster = false;
         self.policies.push(NetworkPolicy {
             subjects: selector(subjects),
             ..builders::policy(name)
         });
+    }
+
+    fn audit(&mut self, place: &str) {
+        let audit = if self.in_cluster {
+            self.cluster.last_mut().map(|policy| &mut policy.audit)
+        } else {
+            self.policies.last_mut().map(|policy| &mut policy.audit)
+        };
+        *audit.unwrap_or_else(|| panic!("{place}: before the first policy")) = true;
     }
 
     fn rule(&mut self, direction: &str, rest: &str, place: &str) {
@@ -277,6 +324,10 @@ impl Draft {
         };
         let (port, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
         let outcome = outcome.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (outcome, audited) = match outcome.split_once(" audit ") {
+            Some((outcome, audited)) => (outcome.to_owned(), audited.to_owned()),
+            None => (outcome.clone(), outcome),
+        };
         let before = self.attempts.len();
         for family in IpFamily::ALL {
             let addresses = (self.address(from, family), self.address(to, family));
@@ -295,6 +346,7 @@ impl Draft {
                 },
                 allowed: outcome.starts_with("allow"),
                 outcome: outcome.clone(),
+                audited: audited.clone(),
             });
         }
         assert!(self.attempts.len() > before, "{place}: no family in common");
@@ -324,6 +376,8 @@ impl Draft {
         let nodes = self.nodes.into_iter().map(IntoObject::object);
         let pods = self.pods.into_iter().map(IntoObject::object);
         let policies = self.policies.into_iter().map(IntoObject::object);
+        let cluster = self.cluster.into_iter().map(IntoObject::object);
+        let policies = policies.chain(cluster);
         PolicyCase {
             title: self.title,
             state: builders::state(namespaces.chain(nodes).chain(pods).chain(policies)),

@@ -1,5 +1,6 @@
 //! The API server's objects as a stream of [`Notice`]s.
 
+mod optional;
 mod pauses;
 mod undecoded;
 
@@ -21,7 +22,9 @@ use parking_lot::Mutex;
 use podway_model::{Change, Object, ObjectKind, ObjectRef};
 use serde::de::DeserializeOwned;
 
+use crate::objects::cluster_network_policy::api::ClusterNetworkPolicy;
 use crate::objects::{Fault, Readable, Reading};
+use optional::follow_where_served;
 use pauses::Pauses;
 use undecoded::Undecoded;
 
@@ -93,7 +96,8 @@ async fn from_kubeconfig(path: &Path) -> Result<Config, kube::config::Kubeconfig
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
 }
 
-/// Lists and watches the six kinds until the future is dropped. Errors are
+/// Lists and watches every kind, the last where the server serves it, until the
+/// future is dropped. Errors are
 /// retried with growing, jittered pauses; a resource version that is gone (410)
 /// leads to a new complete list.
 ///
@@ -108,9 +112,14 @@ pub async fn watch(client: Client, tell: impl Fn(Notice) + Send + Sync) {
         follow::<core::Node, _>(&client, ObjectKind::Node, &teller),
         follow::<core::Pod, _>(&client, ObjectKind::Pod, &teller),
         follow::<core::Service, _>(&client, ObjectKind::Service, &teller),
-        future::join(
+        future::join3(
             follow::<discovery::EndpointSlice, _>(&client, ObjectKind::EndpointSlice, &teller),
             follow::<networking::NetworkPolicy, _>(&client, ObjectKind::NetworkPolicy, &teller),
+            follow_where_served::<ClusterNetworkPolicy, _>(
+                &client,
+                ObjectKind::ClusterNetworkPolicy,
+                &teller,
+            ),
         ),
     )
     .await;
@@ -339,6 +348,7 @@ fn reference(kind: ObjectKind, metadata: &kube::core::ObjectMeta) -> ObjectRef {
         ObjectKind::Service => ObjectRef::Service(namespaced()),
         ObjectKind::EndpointSlice => ObjectRef::EndpointSlice(namespaced()),
         ObjectKind::NetworkPolicy => ObjectRef::NetworkPolicy(namespaced()),
+        ObjectKind::ClusterNetworkPolicy => ObjectRef::ClusterNetworkPolicy(Arc::from(name)),
     }
 }
 

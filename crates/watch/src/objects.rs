@@ -7,6 +7,7 @@
 //! out stays in as a peer or a service that matches nothing.
 
 mod address;
+pub mod cluster_network_policy;
 mod endpoint_slice;
 mod network_policy;
 mod node;
@@ -18,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use podway_model::{Object, ObjectName, ObjectRef, Protocol, WEIGHT};
+use podway_model::{MODE, Object, ObjectName, ObjectRef, Protocol, WEIGHT};
 
 /// What is wrong with one field of one object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
@@ -141,6 +142,29 @@ fn revision_of(metadata: &ObjectMeta) -> u64 {
         .as_deref()
         .and_then(|version| version.parse().ok())
         .unwrap_or(0)
+}
+
+fn generation_of(metadata: &ObjectMeta) -> u64 {
+    metadata
+        .generation
+        .and_then(|generation| generation.try_into().ok())
+        .unwrap_or(0)
+}
+
+/// Whether annotation [`MODE`] says that a policy only reports. Any other value
+/// is a fault, and the policy is enforced.
+fn is_audit(metadata: &ObjectMeta, faults: &mut Faults) -> bool {
+    const AUDIT: &str = "audit";
+    let annotations = metadata.annotations.as_ref();
+    match annotations.and_then(|annotations| annotations.get(MODE)) {
+        None => false,
+        Some(mode) if mode == AUDIT => true,
+        Some(other) => {
+            let field = format!("metadata.annotations[{MODE}]");
+            faults.add(field, format!("{other:?} is not a mode: expected {AUDIT}"));
+            false
+        }
+    }
 }
 
 fn has_label(metadata: &ObjectMeta, key: &str) -> bool {

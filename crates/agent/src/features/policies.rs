@@ -152,21 +152,18 @@ impl Feature for Policies {
 
     fn describe(&self, report: &mut Report) {
         let table = self.planner.table();
-        let directions = table
-            .pods
-            .values()
-            .flat_map(|rules| [&rules.ingress, &rules.egress]);
-        let isolating: BTreeSet<_> = directions
-            .flatten()
-            .flat_map(|rules| &rules.isolated_by)
-            .collect();
-        let (denied, denials) = denials::of_pods(table, &self.denied);
+        let sets = table.pods.values().flat_map(|rules| rules.sets());
+        let policies: BTreeSet<_> = sets.flat_map(|set| set.policies()).collect();
+        let (denied, denials) = denials::of_pods(table, &self.denied, false);
+        let (would_deny, audits) = denials::of_pods(table, &self.denied, true);
         report.status.policies = Some(PoliciesStatus {
             backend: self.name.to_owned(),
-            policies: isolating.len(),
+            policies: policies.len(),
             pods: table.pods.len(),
             denied,
             denials,
+            would_deny,
+            audits,
         });
     }
 }

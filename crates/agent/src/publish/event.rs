@@ -81,6 +81,12 @@ fn names(object: &ObjectRef) -> (&'static str, &'static str, Option<String>, Str
         ObjectRef::Service(name) => namespaced("Service", "v1", name),
         ObjectRef::EndpointSlice(name) => namespaced("EndpointSlice", "discovery.k8s.io/v1", name),
         ObjectRef::NetworkPolicy(name) => namespaced("NetworkPolicy", "networking.k8s.io/v1", name),
+        ObjectRef::ClusterNetworkPolicy(name) => (
+            "ClusterNetworkPolicy",
+            "policy.networking.k8s.io/v1alpha2",
+            None,
+            name.to_string(),
+        ),
     }
 }
 

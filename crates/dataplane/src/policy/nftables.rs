@@ -120,7 +120,7 @@ impl<K: Nftables, M: FlowMarker> NftPolicies<K, M> {
             Established::Leave => state.forget_suspects(),
         }
         let transaction = reconcile(&state.ruleset(table, &self.options), held.as_ref());
-        let narrowed = narrowing::of_transaction(&transaction);
+        let narrowed = narrowing::of_transaction(&transaction, state.is_ordered());
         Ok((transaction, state, narrowed))
     }
 
@@ -184,7 +184,7 @@ impl<K: Nftables + Send, M: FlowMarker> PolicyBackend for NftPolicies<K, M> {
             return Ok(denied);
         }
         for map in Map::all() {
-            let Map::Denied(direction, _) = map else {
+            let Map::Denied(gate, _) = map else {
                 continue;
             };
             for count in self.nft.counts(TABLE, &map.name())? {
@@ -194,7 +194,8 @@ impl<K: Nftables + Send, M: FlowMarker> PolicyBackend for NftPolicies<K, M> {
                 });
                 denied.extend(address.map(|address| DeniedPackets {
                     address,
-                    direction,
+                    direction: gate.direction,
+                    is_audit: gate.is_audit,
                     packets: count.packets,
                 }));
             }

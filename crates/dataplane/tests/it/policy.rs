@@ -1,10 +1,16 @@
 //! Policies in nf_tables: what is written, and what it does to packets.
 
+#[allow(dead_code, reason = "`plan` reads other corpora with it")]
+#[path = "../../../plan/tests/it/policy/cluster_corpus.rs"]
+mod cluster_corpus;
 mod connections;
 mod denials;
 mod enforced;
 mod established;
 mod golden;
+#[allow(dead_code, reason = "what `plan` reads of other corpora")]
+#[path = "../../../plan/tests/it/policy/kubernetes_json.rs"]
+mod kubernetes_json;
 mod node;
 mod packets;
 mod path_mtu;
@@ -30,7 +36,10 @@ use podway_testkit::policy_scenario::{PolicyCase, parse};
 /// The cases that `plan` decides, for other judges.
 fn cases() -> Vec<PolicyCase> {
     let text = include_str!("../../../plan/tests/it/policy/cases.txt");
-    parse("cases.txt", text)
+    let mut cases = parse("cases.txt", text);
+    let text = include_str!("../../../plan/tests/it/policy/tiers.txt");
+    cases.extend(parse("tiers.txt", text));
+    cases
 }
 
 /// The table of all nodes at once, so that one kernel judges both sides.

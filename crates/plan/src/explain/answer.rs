@@ -52,7 +52,8 @@ pub struct EndpointAnswer {
 pub struct SideAnswer {
     /// Allow or deny.
     pub verdict: Verdict,
-    /// The policy that allows; `None` where none is needed or none does.
+    /// The policy that allows, or the ClusterNetworkPolicy that denies; `None`
+    /// where none is needed or none does.
     pub policy: Option<String>,
     /// The index of its rule, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +108,11 @@ impl SideAnswer {
         match judgement {
             Judgement::Open => {}
             Judgement::Allowed { policy, rule } => {
+                side.policy = Some(policy.to_string());
+                side.rule = Some(*rule);
+            }
+            Judgement::Refused { policy, rule } => {
+                side.verdict = Verdict::Deny;
                 side.policy = Some(policy.to_string());
                 side.rule = Some(*rule);
             }

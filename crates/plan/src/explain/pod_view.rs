@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use podway_model::{ObjectName, Pod};
+use podway_model::{ObjectName, Pod, Tier};
 use serde::Serialize;
 
 use super::party::{find_pod, object_name};
@@ -28,12 +28,13 @@ pub struct PodView {
     pub egress: Option<IsolationView>,
 }
 
-/// A direction in which policies isolate a pod.
+/// A direction of a pod in which policies have a say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct IsolationView {
-    /// The policies that isolate it.
+    /// The NetworkPolicies that isolate it.
     pub isolated_by: Vec<String>,
-    /// What they allow between them.
+    /// The rules in the order in which they are asked: those of tier Admin, what
+    /// the NetworkPolicies allow between them, those of tier Baseline.
     pub rules: Vec<RuleView>,
 }
 
@@ -70,12 +71,17 @@ impl Explainer {
 
     fn isolation(&self, pod: &ObjectName, direction: Direction) -> Option<IsolationView> {
         let set = self.policies.pods.get(pod)?.direction(direction)?;
+        let tier = |tier| {
+            let rules = set.tier(tier).iter();
+            rules.map(|rule| RuleView::of_tier(&self.state, rule))
+        };
+        let allows = set.allows.iter();
+        let allows = allows.map(|allow| RuleView::of_allow(&self.state, allow));
         Some(IsolationView {
             isolated_by: set.isolated_by.iter().map(ToString::to_string).collect(),
-            rules: set
-                .allows
-                .iter()
-                .map(|allow| RuleView::of_allow(&self.state, allow))
+            rules: tier(Tier::Admin)
+                .chain(allows)
+                .chain(tier(Tier::Baseline))
                 .collect(),
         })
     }
@@ -121,11 +127,10 @@ impl fmt::Display for PodView {
                 writeln!(f, "\n{direction}: open, no policy isolates it")?;
                 continue;
             };
-            writeln!(
-                f,
-                "\n{direction}: isolated by {}",
-                isolation.isolated_by.join(", ")
-            )?;
+            match &isolation.isolated_by[..] {
+                [] => writeln!(f, "\n{direction}: open but for these rules")?,
+                policies => writeln!(f, "\n{direction}: isolated by {}", policies.join(", "))?,
+            }
             if isolation.rules.is_empty() {
                 writeln!(f, "  nothing {what}")?;
             }

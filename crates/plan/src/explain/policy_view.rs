@@ -74,7 +74,7 @@ impl Explainer {
             .filter_map(|rules| rules.direction(direction))
             .flat_map(|set| &set.allows)
             .filter(|allow| allow.policy == policy.name && allow.rule == index);
-        let peers: BTreeSet<_> = allows.map(|allow| &allow.peers).collect();
+        let peers: BTreeSet<_> = allows.map(|allow| &allow.matches.peers).collect();
         let pods: BTreeSet<ObjectName> = peers
             .into_iter()
             .flat_map(|peers| pods_meant(&self.state, peers))
@@ -82,6 +82,7 @@ impl Explainer {
         RuleView {
             policy: policy.name.to_string(),
             rule: index,
+            action: None,
             peers: rule
                 .peers
                 .iter()

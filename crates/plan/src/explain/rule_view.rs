@@ -1,10 +1,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use podway_model::{ClusterState, ObjectName, Peer, PolicyPort, PortMatch, Selector};
+use podway_model::{ClusterState, ObjectName, Peer, PolicyPort, PortMatch, RuleAction, Selector};
 use serde::Serialize;
 
-use crate::policy::{Allow, Block, NamespaceScope, PeerSelector, Peers, PortRange};
+use crate::policy::{
+    Allow, Block, Match, NamespaceScope, PeerSelector, Peers, PodSelector, PortRange, TierRule, Who,
+};
 
 /// One rule of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -13,6 +15,10 @@ pub struct RuleView {
     pub policy: String,
     /// Its index, from 0, in its direction's list.
     pub rule: usize,
+    /// What a ClusterNetworkPolicy's rule does: accept, deny or pass. The rules
+    /// of NetworkPolicies allow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
     /// Who is on the other side; empty is anybody.
     pub peers: Vec<String>,
     /// The pods that the peers mean now.
@@ -24,23 +30,49 @@ pub struct RuleView {
 impl RuleView {
     /// What is in force for a pod.
     pub(super) fn of_allow(state: &ClusterState, allow: &Allow) -> Self {
-        let peers = match &allow.peers {
+        Self::of(state, &allow.policy, allow.rule, &allow.matches)
+    }
+
+    /// What a rule of a tier does to a pod.
+    pub(super) fn of_tier(state: &ClusterState, rule: &TierRule) -> Self {
+        Self {
+            action: Some(action_text(rule.action).to_owned()),
+            ..Self::of(state, &rule.policy, rule.rule, &rule.matches)
+        }
+    }
+
+    fn of(state: &ClusterState, policy: &ObjectName, rule: usize, matches: &Match) -> Self {
+        let peers = match &matches.peers {
             Peers::Any => Vec::new(),
             Peers::Some { selectors, blocks } => {
-                let selectors = selectors.iter().map(|selector| selector_text(selector));
+                // A network is a block, and besides selectors that say the same.
+                let is_network =
+                    |s: &PeerSelector| s.within.as_ref().is_some_and(|b| blocks.contains(b));
+                let selectors = selectors.iter().filter(|selector| !is_network(selector));
+                let selectors = selectors.map(|selector| selector_text(selector));
                 selectors.chain(blocks.iter().map(block_text)).collect()
             }
         };
         Self {
-            policy: allow.policy.to_string(),
-            rule: allow.rule,
+            policy: policy.to_string(),
+            rule,
+            action: None,
             peers,
-            pods: pods_meant(state, &allow.peers)
+            pods: pods_meant(state, &matches.peers)
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            ports: allow.ports.iter().map(range_text).collect(),
+            ports: matches.ports.iter().map(range_text).collect(),
         }
+    }
+}
+
+/// What a rule does.
+pub(super) const fn action_text(action: RuleAction) -> &'static str {
+    match action {
+        RuleAction::Accept => "accept",
+        RuleAction::Deny => "deny",
+        RuleAction::Pass => "pass",
     }
 }
 
@@ -72,15 +104,13 @@ pub(super) fn peer_text(policy: &ObjectName, peer: &Peer) -> String {
             prefix: *prefix,
             except: except.clone(),
         }),
-        Peer::Pods { namespaces, pods } => selector_text(&PeerSelector {
-            namespaces: namespaces.clone().map_or_else(
+        Peer::Pods { namespaces, pods } => selector_text(&PeerSelector::pods(
+            namespaces.clone().map_or_else(
                 || NamespaceScope::One(policy.namespace.clone()),
                 NamespaceScope::Matching,
             ),
-            pods: pods.clone().unwrap_or_default(),
-            port: None,
-            within: None,
-        }),
+            pods.clone().unwrap_or_default(),
+        )),
         Peer::Invalid(why) => format!("nobody: {why}"),
     }
 }
@@ -100,6 +130,18 @@ pub(super) fn port_text(port: &PolicyPort) -> String {
 }
 
 fn selector_text(selector: &PeerSelector) -> String {
+    let mut text = match &selector.who {
+        Who::Pods(pods) => pods_text(pods),
+        Who::Nodes(nodes) if nodes.is_empty() => "every node".to_owned(),
+        Who::Nodes(nodes) => format!("nodes with {nodes}"),
+    };
+    if let Some(block) = &selector.within {
+        text.push_str(&format!(" at {}", block_text(block)));
+    }
+    text
+}
+
+fn pods_text(selector: &PodSelector) -> String {
     let which = |selector: &Selector| match selector.is_empty() {
         true => String::new(),
         false => format!(" with {selector}"),
@@ -115,9 +157,6 @@ fn selector_text(selector: &PeerSelector) -> String {
             " that call {}/{} `{}`",
             port.port, port.protocol, port.name
         ));
-    }
-    if let Some(block) = &selector.within {
-        text.push_str(&format!(" at {}", block_text(block)));
     }
     text
 }
@@ -149,6 +188,9 @@ impl fmt::Display for RuleView {
             [] => all.to_owned(),
             texts => texts.join("; "),
         };
+        if let Some(action) = &self.action {
+            write!(f, "{action} ")?;
+        }
         let peers = or_all(&self.peers, "anybody");
         let ports = or_all(&self.ports, "every port");
         write!(f, "{peers}: {ports}")?;

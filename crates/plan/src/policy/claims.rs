@@ -113,6 +113,16 @@ impl Claims {
             .filter(|name| matches!(self.known(state, name), Known::Unannounced))
     }
 
+    /// The pods that are attached but not announced.
+    pub(super) fn every_unannounced<'a>(
+        &'a self,
+        state: &'a ClusterState,
+    ) -> impl Iterator<Item = &'a ObjectName> {
+        self.attached
+            .keys()
+            .filter(|name| matches!(self.known(state, name), Known::Unannounced))
+    }
+
     /// Every pod that claims an address.
     pub(super) fn claimants(&self, address: IpAddr) -> impl Iterator<Item = &ObjectName> {
         self.at_address.get(&address).into_iter().flatten()

@@ -1,15 +1,21 @@
-//! From one policy to allows: peers become selectors and blocks, ports become
-//! numbers.
+//! From one policy to what its rules match: peers become selectors and blocks,
+//! ports become numbers.
+
+mod tier;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use podway_model::{
-    ContainerPort, NetworkPolicy, Peer, PolicyPort, PolicyRule, PortMatch, Protocol, Selector,
+    ContainerPort, NetworkPolicy, Peer, PolicyPort, PolicyRule, PortMatch, Protocol,
 };
 
 use super::port_numbers::PortNumbers;
-use super::{Allow, Block, Direction, NamedPort, NamespaceScope, PeerSelector, Peers, PortRange};
+use super::{
+    Allow, Block, Direction, Match, NamedPort, NamespaceScope, PeerSelector, Peers, PortRange,
+};
+
+pub(super) use tier::{cluster_rules_of, named_ports, tier_rules};
 
 /// What the ports of a rule are resolved against.
 #[derive(Clone, Copy)]
@@ -56,45 +62,52 @@ pub(super) fn allows(
     let mut allows = Vec::new();
     let rules = rules_of(policy, direction).into_iter().flatten();
     for (index, rule) in rules.enumerate() {
-        for (peers, ports) in products(policy, rule, destination) {
+        let ports = (!rule.ports.is_empty()).then_some(rule.ports.as_slice());
+        for matches in products(&peers(policy, &rule.peers), ports, destination) {
             allows.push(Allow {
                 policy: policy.name.clone(),
                 rule: index,
-                peers,
-                ports,
+                matches,
             });
         }
     }
     allows
 }
 
-/// A rule as products of peers and ports: one, and one more for each number of
-/// a named egress port, whose peers are only the pods that have it.
+/// A rule as products of peers and ports (`None` is every port): one, and one
+/// more for each number of a named egress port, whose peers are only the pods
+/// that have it.
 fn products(
-    policy: &NetworkPolicy,
-    rule: &PolicyRule,
+    peers: &Peers,
+    ports: Option<&[PolicyPort]>,
     destination: Destination<'_>,
-) -> Vec<(Peers, Vec<PortRange>)> {
-    let peers = peers(policy, &rule.peers);
+) -> Vec<Match> {
     if peers.is_nobody() {
         return Vec::new();
     }
-    if rule.ports.is_empty() {
-        return vec![(peers, Vec::new())];
-    }
+    let matches = |peers: &Peers, ports| Match {
+        peers: peers.clone(),
+        ports,
+    };
+    let Some(ports) = ports else {
+        return vec![matches(peers, Vec::new())];
+    };
     let mut products = Vec::new();
-    let ports = numbered(&rule.ports, destination);
-    if !ports.is_empty() {
-        products.push((peers.clone(), ports));
+    let known = numbered(ports, destination);
+    if !known.is_empty() {
+        products.push(matches(peers, known));
     }
     if let Destination::Peers(numbers) = destination {
-        for port in named(&rule.ports, numbers) {
+        for port in named(ports, numbers) {
             let range = PortRange {
                 protocol: port.protocol,
                 first: port.port,
                 last: port.port,
             };
-            products.push((peers.having(&port), vec![range]));
+            let having = peers.having(&port);
+            if !having.is_nobody() {
+                products.push(matches(&having, vec![range]));
+            }
         }
     }
     products
@@ -159,15 +172,12 @@ fn peers(policy: &NetworkPolicy, peers: &[Peer]) -> Peers {
                 });
             }
             Peer::Pods { namespaces, pods } => {
-                selectors.insert(Arc::new(PeerSelector {
-                    namespaces: namespaces.clone().map_or_else(
-                        || NamespaceScope::One(policy.name.namespace.clone()),
-                        NamespaceScope::Matching,
-                    ),
-                    pods: pods.clone().unwrap_or_default(),
-                    port: None,
-                    within: None,
-                }));
+                let namespaces = namespaces.clone().map_or_else(
+                    || NamespaceScope::One(policy.name.namespace.clone()),
+                    NamespaceScope::Matching,
+                );
+                let pods = pods.clone().unwrap_or_default();
+                selectors.insert(Arc::new(PeerSelector::pods(namespaces, pods)));
             }
             Peer::Invalid(_) => {}
         }
@@ -175,41 +185,5 @@ fn peers(policy: &NetworkPolicy, peers: &[Peer]) -> Peers {
     Peers::Some {
         selectors: selectors.into_iter().collect(),
         blocks: blocks.into_iter().collect(),
-    }
-}
-
-impl Peers {
-    fn is_nobody(&self) -> bool {
-        match self {
-            Self::Any => false,
-            Self::Some { selectors, blocks } => selectors.is_empty() && blocks.is_empty(),
-        }
-    }
-
-    /// Those of these peers that are pods with this port. A name means nothing
-    /// on an address that is not a pod's, so `Any` becomes every pod and a
-    /// block becomes the pods in it.
-    fn having(&self, port: &NamedPort) -> Self {
-        let every = |within: Option<Block>| PeerSelector {
-            namespaces: NamespaceScope::Matching(Selector::default()),
-            pods: Selector::default(),
-            port: Some(port.clone()),
-            within,
-        };
-        let selectors: BTreeSet<_> = match self {
-            Self::Any => BTreeSet::from([every(None)]),
-            Self::Some { selectors, blocks } => selectors
-                .iter()
-                .map(|selector| PeerSelector {
-                    port: Some(port.clone()),
-                    ..(**selector).clone()
-                })
-                .chain(blocks.iter().map(|block| every(Some(block.clone()))))
-                .collect(),
-        };
-        Self::Some {
-            selectors: selectors.into_iter().map(Arc::new).collect(),
-            blocks: Vec::new(),
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use podway_model::{ObjectName, Protocol};
 
-use super::{Direction, PodRules, PolicyTable};
+use super::{Direction, Finding, PodRules, PolicyTable, RuleSet};
 
 /// A new connection as policies see it: the destination after service DNAT, the
 /// source before any SNAT.
@@ -38,7 +38,7 @@ pub struct Decision {
 /// What one side says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
-    /// No policy isolates this side, or policies do not apply to it.
+    /// No policy has a say in this side, or none has decided.
     Open,
     /// A rule allows it.
     Allowed {
@@ -51,6 +51,13 @@ pub enum Judgement {
     Denied {
         /// The policies that isolate this side.
         isolated_by: BTreeSet<ObjectName>,
+    },
+    /// A rule of a ClusterNetworkPolicy denies it.
+    Refused {
+        /// The policy, without a namespace.
+        policy: ObjectName,
+        /// The index of its rule, from 0, in this direction's list.
+        rule: usize,
     },
 }
 
@@ -66,7 +73,7 @@ impl Judgement {
     /// Whether this side lets it pass.
     #[must_use]
     pub const fn is_allowed(&self) -> bool {
-        !matches!(self, Self::Denied { .. })
+        matches!(self, Self::Open | Self::Allowed { .. })
     }
 }
 
@@ -75,6 +82,24 @@ impl Judgement {
 /// answer.
 #[must_use]
 pub fn decide(table: &PolicyTable, connection: &Connection) -> Decision {
+    decide_by(table, connection, |rules, direction| {
+        rules.enforced.get(direction)
+    })
+}
+
+/// What they would say if those in audit mode were enforced.
+#[must_use]
+pub fn decide_audited(table: &PolicyTable, connection: &Connection) -> Decision {
+    decide_by(table, connection, |rules, direction| {
+        let audited = rules.audited.get(direction);
+        audited.or_else(|| rules.enforced.get(direction))
+    })
+}
+
+/// The rules of a pod in a direction that count.
+type Choose = fn(&PodRules, Direction) -> Option<&Arc<RuleSet>>;
+
+fn decide_by(table: &PolicyTable, connection: &Connection, rules: Choose) -> Decision {
     let within_pod = connection.source == connection.destination && !connection.through_service;
     if within_pod {
         return Decision {
@@ -86,32 +111,40 @@ pub fn decide(table: &PolicyTable, connection: &Connection) -> Decision {
     let destination = table
         .rules_at(connection.destination)
         .filter(|rules| connection.node.is_none() || rules.node != connection.node);
+    let judge = |subject: Option<&Arc<PodRules>>, direction| {
+        let set = subject.and_then(|subject| rules(subject, direction));
+        set.map_or(Judgement::Open, |set| {
+            judge(table, set, direction, connection)
+        })
+    };
     Decision {
-        egress: judge(table, source, Direction::Egress, connection),
-        ingress: judge(table, destination, Direction::Ingress, connection),
+        egress: judge(source, Direction::Egress),
+        ingress: judge(destination, Direction::Ingress),
     }
 }
 
 fn judge(
     table: &PolicyTable,
-    subject: Option<&Arc<PodRules>>,
+    rules: &RuleSet,
     direction: Direction,
     connection: &Connection,
 ) -> Judgement {
-    let Some(rules) = subject.and_then(|rules| rules.direction(direction)) else {
-        return Judgement::Open;
-    };
     let peer = match direction {
         Direction::Ingress => connection.source,
         Direction::Egress => connection.destination,
     };
     let group = table.peers.get(&peer).map(|group| &**group);
     match rules.decide(peer, group, connection.protocol, connection.port) {
-        Some(allow) => Judgement::Allowed {
-            policy: allow.policy.clone(),
-            rule: allow.rule,
+        Finding::Open => Judgement::Open,
+        Finding::Allowed(policy, rule) => Judgement::Allowed {
+            policy: policy.clone(),
+            rule,
         },
-        None => Judgement::Denied {
+        Finding::Refused(policy, rule) => Judgement::Refused {
+            policy: policy.clone(),
+            rule,
+        },
+        Finding::Isolated => Judgement::Denied {
             isolated_by: rules.isolated_by.clone(),
         },
     }

@@ -1,11 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use podway_model::{Labels, Namespace, Pod};
+use podway_model::{Labels, Namespace, Node, Pod};
 
 use super::selector_index::SelectorIndex;
-use super::{NamespaceScope, PeerGroup, PeerSelector, RuleSet};
+use super::{NamespaceScope, PeerGroup, PeerSelector, PodSelector, RuleSet, Who};
 
 /// The peer selectors that some rule set in use names, found by pod.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +14,7 @@ pub(super) struct PeerIndex {
     users: BTreeMap<Arc<PeerSelector>, usize>,
     own: BTreeMap<Arc<str>, SelectorIndex<Arc<PeerSelector>>>,
     everywhere: SelectorIndex<Arc<PeerSelector>>,
+    nodes: SelectorIndex<Arc<PeerSelector>>,
     /// Selectors whose use changed since the last `take_changed`, and whether
     /// they were in use then.
     touched: BTreeMap<Arc<PeerSelector>, bool>,
@@ -65,13 +66,17 @@ impl PeerIndex {
     pub(super) fn tells_apart(&self, before: Option<&Labels>, after: Option<&Labels>) -> bool {
         self.users
             .keys()
-            .any(|selector| match &selector.namespaces {
-                NamespaceScope::One(_) => false,
-                NamespaceScope::Matching(namespaces) => {
-                    let matches =
-                        |labels: Option<&Labels>| labels.is_some_and(|l| namespaces.matches(l));
-                    matches(before) != matches(after)
-                }
+            .filter_map(|selector| match &selector.who {
+                Who::Pods(PodSelector {
+                    namespaces: NamespaceScope::Matching(namespaces),
+                    ..
+                }) => Some(namespaces),
+                Who::Pods(_) | Who::Nodes(_) => None,
+            })
+            .any(|namespaces| {
+                let matches =
+                    |labels: Option<&Labels>| labels.is_some_and(|l| namespaces.matches(l));
+                matches(before) != matches(after)
             })
     }
 
@@ -89,10 +94,14 @@ impl PeerIndex {
             .flat_map(|index| index.candidates(&pod.labels))
             .filter(|selector| selector.selects(pod, namespace, address))
             .cloned();
-        let group = PeerGroup {
-            selectors: selectors.collect(),
-        };
-        (!group.selectors.is_empty()).then_some(group)
+        group_of(selectors.collect())
+    }
+
+    /// The selectors that mean a node at one of its addresses.
+    pub(super) fn group_of_node(&self, node: &Node, address: IpAddr) -> Option<PeerGroup> {
+        let candidates = self.nodes.candidates(&node.labels);
+        let selectors = candidates.filter(|selector| selector.selects_node(node, address));
+        group_of(selectors.cloned().collect())
     }
 
     /// Shares a group with the addresses that have an equal one.
@@ -118,28 +127,40 @@ impl PeerIndex {
     }
 
     fn file(&mut self, selector: &Arc<PeerSelector>) {
-        let index = match &selector.namespaces {
-            NamespaceScope::One(name) => self.own.entry(name.clone()).or_default(),
-            NamespaceScope::Matching(_) => &mut self.everywhere,
+        let (index, labels) = match &selector.who {
+            Who::Nodes(labels) => (&mut self.nodes, labels),
+            Who::Pods(pods) => match &pods.namespaces {
+                NamespaceScope::One(name) => {
+                    (self.own.entry(name.clone()).or_default(), &pods.pods)
+                }
+                NamespaceScope::Matching(_) => (&mut self.everywhere, &pods.pods),
+            },
         };
-        index.insert(&selector.pods, selector);
+        index.insert(labels, selector);
     }
 
     fn unfile(&mut self, selector: &Arc<PeerSelector>) {
-        match &selector.namespaces {
-            NamespaceScope::One(name) => {
-                if let Some(index) = self.own.get_mut(name) {
-                    index.remove(&selector.pods, selector);
-                    if index.is_empty() {
-                        self.own.remove(name);
+        match &selector.who {
+            Who::Nodes(labels) => self.nodes.remove(labels, selector),
+            Who::Pods(pods) => match &pods.namespaces {
+                NamespaceScope::Matching(_) => self.everywhere.remove(&pods.pods, selector),
+                NamespaceScope::One(name) => {
+                    if let Some(index) = self.own.get_mut(name) {
+                        index.remove(&pods.pods, selector);
+                        if index.is_empty() {
+                            self.own.remove(name);
+                        }
                     }
                 }
-            }
-            NamespaceScope::Matching(_) => self.everywhere.remove(&selector.pods, selector),
+            },
         }
     }
 }
 
+fn group_of(selectors: BTreeSet<Arc<PeerSelector>>) -> Option<PeerGroup> {
+    (!selectors.is_empty()).then_some(PeerGroup { selectors })
+}
+
 fn selectors(set: &RuleSet) -> impl Iterator<Item = &Arc<PeerSelector>> {
-    set.allows.iter().flat_map(|allow| allow.peers.selectors())
+    set.matches().flat_map(|one| one.peers.selectors())
 }

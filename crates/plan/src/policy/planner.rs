@@ -1,32 +1,33 @@
-use std::collections::BTreeSet;
+mod regroup;
+mod touched;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use podway_model::{ClusterState, Namespace, NetworkPolicy, Object, ObjectName, Pod, Update};
+use podway_model::{ClusterNetworkPolicy, ClusterState, Object, ObjectName, Update};
 
 use super::claims::{Claims, Known};
-use super::compile::rules_of;
+use super::compile::{cluster_rules_of, rules_of};
 use super::peer_index::PeerIndex;
-use super::policy_index::PolicyIndex;
+use super::policy_index::{PolicyIndex, namespace_labels};
 use super::port_numbers::PortNumbers;
 use super::rule_sets::RuleSets;
-use super::{
-    Changed, Direction, NamespaceScope, PeerSelector, PodRules, PolicyChange, PolicyTable, RuleSet,
-};
-
-/// Above this many new selectors the pods are asked which of them mean them,
-/// below it the selectors which pods they mean.
-const FEW_SELECTORS: usize = 16;
+use super::selecting::Selecting;
+use super::{Changed, Directions, PodRules, PolicyChange, PolicyTable, RuleSet};
 
 /// Keeps the policy table of a node, or of all nodes, as the cluster changes.
 ///
 /// Work is proportional to the change. A pod's change re-plans the pod and its
 /// addresses; a policy's the pods that it selects or selected; a namespace's
-/// the addresses of its pods, where a selector in use tells the labels apart.
+/// its pods and their addresses, where a selector in use tells the labels apart;
+/// a node's its addresses.
 #[derive(Debug, Clone, Default)]
 pub struct PolicyPlanner {
     node: Option<Arc<str>>,
     claims: Claims,
+    /// The nodes that have each address.
+    nodes_at: BTreeMap<IpAddr, BTreeSet<Arc<str>>>,
     policies: PolicyIndex,
     numbers: PortNumbers,
     rule_sets: RuleSets,
@@ -56,8 +57,12 @@ impl PolicyPlanner {
     pub fn plan(node: Option<Arc<str>>, state: &ClusterState) -> Self {
         let mut planner = Self::new(node);
         let policies = state.policies().cloned().map(Object::NetworkPolicy);
+        let cluster = state.cluster_policies().cloned();
+        let nodes = state.nodes().cloned().map(Object::Node);
         let pods = state.pods().cloned().map(Object::Pod);
         let updates: Vec<Update> = policies
+            .chain(cluster.map(Object::ClusterNetworkPolicy))
+            .chain(nodes)
             .chain(pods)
             .map(|object| Update {
                 before: None,
@@ -79,19 +84,7 @@ impl PolicyPlanner {
     pub fn update(&mut self, state: &ClusterState, updates: &[Update]) -> PolicyChange {
         let mut dirty = Dirty::default();
         for update in updates {
-            let (before, after) = (update.before.as_ref(), update.after.as_ref());
-            match before.or(after) {
-                Some(Object::Pod(_)) => {
-                    self.pod(state, pod_of(before), pod_of(after), &mut dirty);
-                }
-                Some(Object::NetworkPolicy(_)) => {
-                    self.policy(state, policy_of(before), policy_of(after), &mut dirty);
-                }
-                Some(Object::Namespace(_)) => {
-                    self.namespace(state, namespace_of(before), namespace_of(after), &mut dirty);
-                }
-                _ => {}
-            }
+            self.touch(state, update, &mut dirty);
         }
         self.replan(state, dirty)
     }
@@ -130,107 +123,6 @@ impl PolicyPlanner {
         self.replan(state, dirty)
     }
 
-    fn pod(
-        &mut self,
-        state: &ClusterState,
-        before: Option<&Arc<Pod>>,
-        after: Option<&Arc<Pod>>,
-        dirty: &mut Dirty,
-    ) {
-        let Some(pod) = after.or(before) else {
-            return;
-        };
-        if before.zip(after).is_some_and(|(b, a)| is_same_pod(b, a)) {
-            return;
-        }
-        self.recount_ports(state, before, after, dirty);
-        self.reclaim(state, &pod.name, dirty);
-    }
-
-    /// The pod itself, and whoever else claims an address that it claims or
-    /// claimed, may have other addresses now.
-    fn reclaim(&mut self, state: &ClusterState, name: &ObjectName, dirty: &mut Dirty) {
-        dirty.subjects.insert(name.clone());
-        for address in self.claims.refresh(state, name) {
-            dirty.addresses.insert(address);
-            let claimants = self.claims.claimants(address).cloned();
-            dirty.subjects.extend(claimants);
-        }
-    }
-
-    /// Where a name of a port gains or loses a number, the policies whose egress
-    /// rules use the name have other rules.
-    fn recount_ports(
-        &mut self,
-        state: &ClusterState,
-        before: Option<&Arc<Pod>>,
-        after: Option<&Arc<Pod>>,
-        dirty: &mut Dirty,
-    ) {
-        let mut changed = BTreeSet::new();
-        if let Some(pod) = after.filter(|pod| pod.owns_addresses()) {
-            changed.extend(self.numbers.add(pod));
-        }
-        if let Some(pod) = before.filter(|pod| pod.owns_addresses()) {
-            changed.extend(self.numbers.remove(pod));
-        }
-        for (name, protocol) in changed {
-            for policy in self.policies.using_egress_port(&name, protocol) {
-                self.replan_policy(state, &policy, dirty);
-            }
-        }
-    }
-
-    fn policy(
-        &mut self,
-        state: &ClusterState,
-        before: Option<&Arc<NetworkPolicy>>,
-        after: Option<&Arc<NetworkPolicy>>,
-        dirty: &mut Dirty,
-    ) {
-        if before.zip(after).is_some_and(|(b, a)| is_same_policy(b, a)) {
-            return;
-        }
-        if let Some(policy) = before {
-            self.policies.remove(&policy.name);
-            self.replan_policy(state, policy, dirty);
-        }
-        if let Some(policy) = after {
-            self.policies.insert(policy);
-            self.replan_policy(state, policy, dirty);
-        }
-    }
-
-    fn replan_policy(&mut self, state: &ClusterState, policy: &NetworkPolicy, dirty: &mut Dirty) {
-        self.rule_sets.forget(&policy.name);
-        let namespace = &policy.name.namespace;
-        let selected = state
-            .pods_in(namespace)
-            .filter(|pod| policy.subjects.matches(&pod.labels))
-            .map(|pod| &pod.name);
-        let unannounced = self.claims.unannounced(state, namespace);
-        dirty.subjects.extend(selected.chain(unannounced).cloned());
-    }
-
-    fn namespace(
-        &self,
-        state: &ClusterState,
-        before: Option<&Arc<Namespace>>,
-        after: Option<&Arc<Namespace>>,
-        dirty: &mut Dirty,
-    ) {
-        let Some(name) = after.or(before).map(|namespace| &namespace.name) else {
-            return;
-        };
-        let labels = |namespace: Option<&'_ Arc<Namespace>>| namespace.map(|n| n.labels.clone());
-        let (before, after) = (labels(before), labels(after));
-        if self.peers.tells_apart(before.as_ref(), after.as_ref()) {
-            for pod in state.pods_in(name) {
-                dirty.addresses.extend(self.claims.claims(&pod.name));
-            }
-        }
-    }
-
     fn replan(&mut self, state: &ClusterState, dirty: Dirty) -> PolicyChange {
         let mut change = PolicyChange::default();
         for name in &dirty.subjects {
@@ -245,7 +137,7 @@ impl PolicyPlanner {
         change
     }
 
-    /// The rules of a pod, where it is a subject here and isolated.
+    /// The rules of a pod, where it is a subject here and has some.
     fn subject(&mut self, state: &ClusterState, name: &ObjectName) -> Option<PodRules> {
         let (pod, attached) = match self.claims.known(state, name) {
             Known::Pod { pod, attached } => (pod, attached),
@@ -257,44 +149,50 @@ impl PolicyPlanner {
         if !here || addresses.is_empty() {
             return None;
         }
-        let policies = self.policies.selecting(pod);
-        let mut plan = |direction| {
-            self.rule_sets
-                .plan(pod, &policies, direction, &self.numbers)
-        };
+        let policies = self.policies.selecting(state, pod);
+        let enforced = policies.enforced();
+        let (rule_sets, numbers) = (&mut self.rule_sets, &self.numbers);
+        let mut plan =
+            |policies: &Selecting<'_>, direction| rule_sets.plan(pod, policies, direction, numbers);
         let rules = PodRules {
             node: pod.node.clone(),
             addresses,
-            ingress: plan(Direction::Ingress),
-            egress: plan(Direction::Egress),
+            enforced: Directions::of(|direction| plan(&enforced, direction)),
+            audited: Directions::of(|direction| {
+                let all = policies.in_direction(direction);
+                all.has_audit().then(|| plan(&all, direction)).flatten()
+            }),
         };
-        rules.is_isolated().then_some(rules)
+        rules.has_rules().then_some(rules)
     }
 
     /// The rules of a pod whose labels are not known: nothing is allowed where
-    /// some policy might isolate it.
+    /// some policy might deny something.
     fn unannounced(&self, state: &ClusterState, name: &ObjectName) -> Option<PodRules> {
+        let labels = namespace_labels(state, &name.namespace);
         let deny = |direction| {
-            let isolated_by: BTreeSet<ObjectName> = state
+            let network = state
                 .policies_in(&name.namespace)
-                .filter(|policy| rules_of(policy, direction).is_some())
-                .map(|policy| policy.name.clone())
-                .collect();
-            let allows = Vec::new();
-            (!isolated_by.is_empty()).then(|| {
-                Arc::new(RuleSet {
-                    isolated_by,
-                    allows,
-                })
-            })
+                .filter(|policy| !policy.audit && rules_of(policy, direction).is_some())
+                .map(|policy| policy.name.clone());
+            let over = self.policies.over(&labels);
+            let cluster = over
+                .filter(|policy| !policy.audit && !cluster_rules_of(policy, direction).is_empty())
+                .map(ClusterNetworkPolicy::object_name);
+            let isolated_by: BTreeSet<ObjectName> = network.chain(cluster).collect();
+            let set = RuleSet {
+                isolated_by,
+                ..RuleSet::default()
+            };
+            (!set.isolated_by.is_empty()).then(|| Arc::new(set))
         };
         let rules = PodRules {
             node: self.node.clone(),
             addresses: self.claims.owned(state, name),
-            ingress: deny(Direction::Ingress),
-            egress: deny(Direction::Egress),
+            enforced: Directions::of(deny),
+            audited: Directions::default(),
         };
-        rules.is_isolated().then_some(rules)
+        rules.has_rules().then_some(rules)
     }
 
     fn put(&mut self, name: &ObjectName, after: Option<Arc<PodRules>>, change: &mut PolicyChange) {
@@ -325,112 +223,5 @@ impl PolicyPlanner {
         }
         let changed = Changed { before, after };
         change.pods.insert(name.clone(), changed);
-    }
-
-    /// Adds the addresses that selectors mean which came into use, and those
-    /// that selectors meant which went out of use.
-    fn collect_regrouped(&mut self, state: &ClusterState, addresses: &mut BTreeSet<IpAddr>) {
-        let (mut new, mut gone) = (Vec::new(), Vec::new());
-        for (selector, in_use) in self.peers.take_changed() {
-            if in_use { &mut new } else { &mut gone }.push(selector);
-        }
-        if new.len() > FEW_SELECTORS {
-            addresses.extend(self.claims.addresses());
-            return;
-        }
-        for selector in new {
-            match &selector.namespaces {
-                NamespaceScope::One(name) => {
-                    self.collect_meant(state, state.pods_in(name), &selector, addresses);
-                }
-                NamespaceScope::Matching(_) => {
-                    self.collect_meant(state, state.pods(), &selector, addresses);
-                }
-            }
-        }
-        if !gone.is_empty() {
-            let meant = self.table.peers.iter().filter(|(_, group)| {
-                gone.iter()
-                    .any(|selector| group.selectors.contains(selector))
-            });
-            addresses.extend(meant.map(|(address, _)| *address));
-        }
-    }
-
-    fn collect_meant<'a>(
-        &self,
-        state: &ClusterState,
-        pods: impl Iterator<Item = &'a Arc<Pod>>,
-        selector: &PeerSelector,
-        addresses: &mut BTreeSet<IpAddr>,
-    ) {
-        for pod in pods {
-            let namespace = state.namespace(&pod.name.namespace).map(|n| &**n);
-            let claimed = self.claims.claims(&pod.name);
-            addresses.extend(claimed.filter(|a| selector.selects(pod, namespace, *a)));
-        }
-    }
-
-    fn regroup(&mut self, state: &ClusterState, address: IpAddr, change: &mut PolicyChange) {
-        let owner = self.claims.owner(state, address);
-        let after = owner.and_then(|name| match self.claims.known(state, name) {
-            Known::Pod { pod, .. } => {
-                let namespace = state.namespace(&name.namespace).map(|n| &**n);
-                self.peers.group(pod, namespace, address)
-            }
-            Known::Unannounced | Known::Nothing => None,
-        });
-        if self.table.peers.get(&address).map(|group| &**group) == after.as_ref() {
-            return;
-        }
-        let after = after.map(|group| self.peers.intern(group));
-        let before = match &after {
-            Some(group) => self.table.peers.insert(address, group.clone()),
-            None => self.table.peers.remove(&address),
-        };
-        if let Some(group) = &before {
-            self.peers.give_back(group);
-        }
-        change.peers.insert(address, Changed { before, after });
-    }
-}
-
-/// Whether nothing changed that policies depend on: most updates of a pod are
-/// of its readiness.
-fn is_same_pod(before: &Pod, after: &Pod) -> bool {
-    let revision = after.revision;
-    let ready = after.ready;
-    let before = Pod {
-        revision,
-        ready,
-        ..before.clone()
-    };
-    before == *after
-}
-
-fn is_same_policy(before: &NetworkPolicy, after: &NetworkPolicy) -> bool {
-    before.subjects == after.subjects
-        && before.ingress == after.ingress
-        && before.egress == after.egress
-}
-
-const fn pod_of(object: Option<&Object>) -> Option<&Arc<Pod>> {
-    match object {
-        Some(Object::Pod(pod)) => Some(pod),
-        _ => None,
-    }
-}
-
-const fn policy_of(object: Option<&Object>) -> Option<&Arc<NetworkPolicy>> {
-    match object {
-        Some(Object::NetworkPolicy(policy)) => Some(policy),
-        _ => None,
-    }
-}
-
-const fn namespace_of(object: Option<&Object>) -> Option<&Arc<Namespace>> {
-    match object {
-        Some(Object::Namespace(namespace)) => Some(namespace),
-        _ => None,
     }
 }

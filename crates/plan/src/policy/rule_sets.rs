@@ -1,11 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use podway_model::{NetworkPolicy, ObjectName, Pod, Protocol};
+use podway_model::{ObjectName, Pod, Protocol};
 
-use super::compile::{self, Destination};
+use super::compile::Destination;
 use super::port_numbers::PortNumbers;
-use super::rules::rule_set;
+use super::selecting::Selecting;
 use super::{Direction, RuleSet};
 
 /// The rule sets in use: one allocation for pods that have the same policies.
@@ -34,26 +34,24 @@ struct Use {
 }
 
 impl RuleSets {
-    /// The rule set of a pod that these policies select, given in name order;
-    /// `None` where none of them isolates the direction. What is planned is to
-    /// be adopted.
+    /// The rule set of a pod from policies that select it; `None` where they say
+    /// nothing in the direction. What is planned is to be adopted.
     pub(super) fn plan(
         &mut self,
         pod: &Pod,
-        policies: &[&NetworkPolicy],
+        policies: &Selecting<'_>,
         direction: Direction,
         numbers: &PortNumbers,
     ) -> Option<Arc<RuleSet>> {
-        let isolating: Vec<&NetworkPolicy> = policies
-            .iter()
-            .copied()
-            .filter(|policy| compile::rules_of(policy, direction).is_some())
-            .collect();
+        let policies = policies.in_direction(direction);
+        if policies.is_empty() {
+            return None;
+        }
         let key = Key {
             direction,
-            policies: isolating.iter().map(|policy| policy.name.clone()).collect(),
+            policies: policies.names(),
             ports: match direction {
-                Direction::Ingress => own_ports(pod, &isolating),
+                Direction::Ingress => policies.own_ports(&pod.ports),
                 Direction::Egress => BTreeSet::new(),
             },
         };
@@ -64,7 +62,7 @@ impl RuleSets {
             Direction::Ingress => Destination::Subject(&pod.ports),
             Direction::Egress => Destination::Peers(numbers),
         };
-        let set = Arc::new(rule_set(&isolating, direction, destination)?);
+        let set = Arc::new(policies.rule_set(direction, destination)?);
         for policy in &key.policies {
             let keys = self.keys_of_policy.entry(policy.clone()).or_default();
             keys.insert(key.clone());
@@ -126,17 +124,4 @@ impl RuleSets {
 
 fn identity(set: &Arc<RuleSet>) -> usize {
     Arc::as_ptr(set) as usize
-}
-
-fn own_ports(pod: &Pod, policies: &[&NetworkPolicy]) -> BTreeSet<(String, Protocol, u16)> {
-    policies
-        .iter()
-        .flat_map(|policy| compile::port_names(policy, Direction::Ingress))
-        .flat_map(|(name, protocol)| {
-            pod.ports
-                .iter()
-                .filter(move |port| port.name == name && port.protocol == protocol)
-        })
-        .map(|port| (port.name.clone(), port.protocol, port.port))
-        .collect()
 }

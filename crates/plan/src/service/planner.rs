@@ -161,7 +161,8 @@ impl ServicePlanner {
                     Object::Node(_)
                     | Object::Namespace(_)
                     | Object::Pod(_)
-                    | Object::NetworkPolicy(_) => {}
+                    | Object::NetworkPolicy(_)
+                    | Object::ClusterNetworkPolicy(_) => {}
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Policies: the semantics as cases, the corpora of others, properties, sizes.
 
 mod cases;
+mod cluster_corpus;
 mod corpora;
 mod kubernetes_json;
 mod properties;

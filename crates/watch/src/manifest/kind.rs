@@ -3,6 +3,7 @@ use k8s_openapi::api::{
 };
 use serde::de::DeserializeOwned;
 
+use crate::objects::cluster_network_policy::api::ClusterNetworkPolicy;
 use crate::objects::{Readable, Reading};
 use crate::yaml::{Node, Problem, decode};
 
@@ -15,7 +16,7 @@ pub(super) struct Kind {
     pub(super) read: fn(&Node) -> (Option<Reading>, Vec<Problem>),
 }
 
-/// Every kind: those that the embedded API server stores.
+/// Every kind: those that the embedded API server stores, and a custom resource.
 pub(super) const KINDS: &[Kind] = &[
     Kind {
         api_version: "v1",
@@ -61,6 +62,11 @@ pub(super) const KINDS: &[Kind] = &[
         api_version: "networking.k8s.io/v1",
         kind: "NetworkPolicy",
         read: read::<networking::NetworkPolicy>,
+    },
+    Kind {
+        api_version: "policy.networking.k8s.io/v1alpha2",
+        kind: "ClusterNetworkPolicy",
+        read: read::<ClusterNetworkPolicy>,
     },
 ];
 

@@ -3,13 +3,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1 as api;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use podway_model::{
-    NetworkPolicy, Object, ObjectRef, Peer, PolicyPort, PolicyRule, PortMatch, Selector,
-};
+use podway_model::{NetworkPolicy, Object, ObjectRef, Peer, PolicyPort, PolicyRule, PortMatch};
 
 use super::address::parse_prefix;
-use super::selector::read_selector;
-use super::{Faults, Readable, Reading, name_of, revision_of};
+use super::selector::{read_selector, understood};
+use super::{Faults, Readable, Reading, generation_of, is_audit, name_of, revision_of};
 
 impl Readable for api::NetworkPolicy {
     fn reference(&self) -> ObjectRef {
@@ -17,7 +15,9 @@ impl Readable for api::NetworkPolicy {
     }
 
     /// Never leaves a policy out: a rule or a peer that cannot be understood
-    /// matches nothing, so that the pods it selects stay isolated.
+    /// matches nothing, so that the pods it selects stay isolated. One whose
+    /// `podSelector` cannot be understood isolates every pod that it may mean, and
+    /// allows nothing.
     fn read(&self) -> Reading {
         let mut faults = Faults::of(self.reference());
         let policy = read_policy(self, &mut faults);
@@ -29,9 +29,13 @@ fn read_policy(raw: &api::NetworkPolicy, faults: &mut Faults) -> NetworkPolicy {
     let default = api::NetworkPolicySpec::default();
     let spec = raw.spec.as_ref().unwrap_or(&default);
     let (isolates_ingress, isolates_egress) = directions(spec, faults);
+    let subjects = spec.pod_selector.as_ref();
+    let subjects = subjects.map(|selector| read_selector("spec.podSelector", selector, faults));
+    let (subjects, is_whole) = understood(subjects.unwrap_or_default());
     let ingress = isolates_ingress.then(|| {
-        let rules = spec.ingress.iter().flatten().enumerate();
+        let rules = spec.ingress.iter().flatten().filter(|_| is_whole);
         rules
+            .enumerate()
             .map(|(i, rule)| {
                 let field = format!("spec.ingress[{i}]");
                 read_rule(
@@ -45,8 +49,9 @@ fn read_policy(raw: &api::NetworkPolicy, faults: &mut Faults) -> NetworkPolicy {
             .collect()
     });
     let egress = isolates_egress.then(|| {
-        let rules = spec.egress.iter().flatten().enumerate();
+        let rules = spec.egress.iter().flatten().filter(|_| is_whole);
         rules
+            .enumerate()
             .map(|(i, rule)| {
                 let field = format!("spec.egress[{i}]");
                 read_rule(&field, "to", rule.to.as_ref(), rule.ports.as_ref(), faults)
@@ -56,17 +61,9 @@ fn read_policy(raw: &api::NetworkPolicy, faults: &mut Faults) -> NetworkPolicy {
     NetworkPolicy {
         name: name_of(&raw.metadata),
         revision: revision_of(&raw.metadata),
-        generation: raw
-            .metadata
-            .generation
-            .and_then(|generation| generation.try_into().ok())
-            .unwrap_or(0),
-        subjects: spec
-            .pod_selector
-            .as_ref()
-            .map_or_else(Selector::default, |selector| {
-                read_selector("spec.podSelector", selector, faults)
-            }),
+        generation: generation_of(&raw.metadata),
+        audit: is_audit(&raw.metadata, faults),
+        subjects,
         ingress,
         egress,
     }

@@ -1,3 +1,4 @@
+mod cluster_network_policy;
 mod endpoint_slice;
 mod network_policy;
 mod pod;

@@ -5,7 +5,7 @@ use podway_watch::client::{self, Notice};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::scripted_server::ScriptedServer;
+use crate::scripted_server::{CUSTOM, ScriptedServer};
 
 /// A server and what the watch of it told so far.
 struct Watched {
@@ -17,6 +17,10 @@ impl Watched {
     async fn start(services: Value) -> Self {
         let server = ScriptedServer::start().await;
         server.set("services", services).await;
+        Self::on(server).await
+    }
+
+    async fn on(server: ScriptedServer) -> Self {
         let client = server.client().await;
         let (tell, told) = mpsc::unbounded_channel();
         tokio::spawn(client::watch(client, move |notice| {
@@ -111,6 +115,27 @@ async fn every_kind_is_listed_and_then_watched() {
         watched.until(is_service_change).await,
         ["delete Service x/a"]
     );
+}
+
+#[tokio::test]
+async fn a_custom_resource_is_followed_where_it_is_served() {
+    let server = ScriptedServer::start().await;
+    let metadata = json!({"name": "first", "resourceVersion": "4"});
+    let spec = json!({"tier": "Admin", "priority": 1, "subject": {"namespaces": {}}});
+    let policy = json!({
+        "apiVersion": "policy.networking.k8s.io/v1alpha2", "kind": "ClusterNetworkPolicy",
+        "metadata": metadata, "spec": spec, "status": {"conditions": []},
+    });
+    server.set(CUSTOM, json!([policy])).await;
+    let mut watched = Watched::on(server).await;
+    let told = watched.until(|notice| *notice == Notice::Synced).await;
+    let listed = "replace ClusterNetworkPolicy by [\"ClusterNetworkPolicy first\"]";
+    assert!(told.iter().any(|line| line == listed), "{told:?}");
+    watched.server.say(CUSTOM, &event("DELETED", &policy)).await;
+    let told = watched
+        .until(|notice| matches!(notice, Notice::Change(Change::Delete(_))))
+        .await;
+    assert_eq!(told.last().unwrap(), "delete ClusterNetworkPolicy first");
 }
 
 #[tokio::test]

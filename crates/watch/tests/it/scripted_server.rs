@@ -10,6 +10,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, Notify, mpsc};
 
+/// A custom resource: served once a test says what a list of it holds.
+pub(crate) const CUSTOM: &str = "clusternetworkpolicies";
+const CUSTOM_VERSION: &str = "v1alpha2";
+
 /// A server on a port of its own, for as long as the test's runtime lives.
 pub(crate) struct ScriptedServer {
     address: std::net::SocketAddr,
@@ -112,6 +116,20 @@ async fn serve(stream: TcpStream, script: &Script) {
             .split('&')
             .filter_map(|pair| pair.split_once('='))
             .collect();
+        if resource == CUSTOM_VERSION {
+            let resources = script.lists.lock().await.get(CUSTOM).map(|_| {
+                let namespaced = false;
+                json!([{"name": CUSTOM, "singularName": "", "namespaced": namespaced,
+                    "kind": "ClusterNetworkPolicy", "verbs": ["list", "watch"]}])
+            });
+            let version = format!("policy.networking.k8s.io/{CUSTOM_VERSION}");
+            let list = json!({
+                "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version,
+                "resources": resources.unwrap_or_else(|| json!([])),
+            });
+            answer(&mut stream, "200 OK", &list).await;
+            continue;
+        }
         if parameters.get("watch") == Some(&"true") {
             let from = parameters.get("resourceVersion").unwrap_or(&"-");
             let request = format!("watch {resource} from {from}");

@@ -1,19 +1,26 @@
 //! What policies deny, in the words of people: pods instead of addresses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use podway_dataplane::policy::{Denial, DenialReason, DeniedPackets};
 use podway_model::{ClusterState, ObjectName, Protocol};
-use podway_plan::policy::{Direction, PolicyTable};
+use podway_plan::policy::{Direction, PolicyTable, RuleSet};
 
 use crate::status::{PodDenials, PoliciesStatus};
 
 /// The packets that were denied to each pod in each direction, the most first,
-/// at most as many as a status lists; and how many there are in all.
-pub(super) fn of_pods(table: &PolicyTable, denied: &[DeniedPackets]) -> (u64, Vec<PodDenials>) {
+/// at most as many as a status lists; and how many there are in all. With
+/// `is_audit`, those that policies in audit mode would deny.
+pub(super) fn of_pods(
+    table: &PolicyTable,
+    denied: &[DeniedPackets],
+    is_audit: bool,
+) -> (u64, Vec<PodDenials>) {
     let mut by_pod: BTreeMap<(&ObjectName, Direction), u64> = BTreeMap::new();
-    for one in denied.iter().filter(|one| one.packets > 0) {
+    let counted = denied.iter().filter(|one| one.is_audit == is_audit);
+    for one in counted.filter(|one| one.packets > 0) {
         // A pod that went since the kernel was read is nobody's business.
         if let Some(pod) = table.pod_at.get(&one.address) {
             *by_pod.entry((pod, one.direction)).or_default() += one.packets;
@@ -26,7 +33,7 @@ pub(super) fn of_pods(table: &PolicyTable, denied: &[DeniedPackets]) -> (u64, Ve
             pod: pod.to_string(),
             direction: direction.to_string(),
             packets,
-            policies: isolating(table, pod, direction),
+            policies: responsible(table, pod, direction, is_audit),
         })
         .collect();
     listed.sort_by_key(|one| std::cmp::Reverse(one.packets));
@@ -34,12 +41,27 @@ pub(super) fn of_pods(table: &PolicyTable, denied: &[DeniedPackets]) -> (u64, Ve
     (total, listed)
 }
 
-fn isolating(table: &PolicyTable, pod: &ObjectName, direction: Direction) -> Vec<String> {
-    let rules = table.pods.get(pod);
-    rules
-        .and_then(|rules| rules.direction(direction))
-        .map(|set| set.isolated_by.iter().map(ToString::to_string).collect())
-        .unwrap_or_default()
+/// The policies that have a say, or of those only the ones in audit mode.
+fn responsible(
+    table: &PolicyTable,
+    pod: &ObjectName,
+    direction: Direction,
+    is_audit: bool,
+) -> Vec<String> {
+    let Some(rules) = table.pods.get(pod) else {
+        return Vec::new();
+    };
+    let policies = |set: Option<&Arc<RuleSet>>| -> BTreeSet<ObjectName> {
+        let names = set.map(|set| set.policies()).unwrap_or_default();
+        names.into_iter().cloned().collect()
+    };
+    let enforced = policies(rules.enforced.get(direction));
+    let responsible = if is_audit {
+        &policies(rules.audited.get(direction)) - &enforced
+    } else {
+        enforced
+    };
+    responsible.iter().map(ToString::to_string).collect()
 }
 
 /// Writes a line for a packet.
@@ -58,23 +80,21 @@ pub(super) fn log(state: &ClusterState, table: &PolicyTable, denial: &Denial) {
                 "denied: the source is not the pod's"
             );
         }
-        DenialReason::Policies(direction) => {
+        DenialReason::Policies(direction) | DenialReason::Audit(direction) => {
+            let is_audit = matches!(denial.reason, DenialReason::Audit(_));
             let subject = match direction {
                 Direction::Ingress => denial.destination,
                 Direction::Egress => denial.source,
             };
             let pod = table.pod_at.get(&subject);
-            let policies = pod.map(|pod| isolating(table, pod, direction).join(","));
+            let policies = pod.map(|pod| responsible(table, pod, direction, is_audit).join(","));
             let direction = direction.to_string();
-            tracing::info!(
-                from,
-                to,
-                protocol,
-                port,
-                direction,
-                policies,
+            let message = if is_audit {
+                "policies in audit mode would deny"
+            } else {
                 "denied by policies"
-            );
+            };
+            tracing::info!(from, to, protocol, port, direction, policies, "{message}");
         }
     }
 }
@@ -129,6 +149,7 @@ egress none
         let denied = |address, direction, packets| DeniedPackets {
             address: ip(address),
             direction,
+            is_audit: false,
             packets,
         };
         let counts = [
@@ -139,7 +160,7 @@ egress none
             denied("10.0.1.3", Direction::Ingress, 0),
             denied("10.0.1.9", Direction::Ingress, 100),
         ];
-        let (total, listed) = of_pods(planner.table(), &counts);
+        let (total, listed) = of_pods(planner.table(), &counts, false);
         assert_eq!(total, 13);
         let shown: Vec<String> = listed
             .iter()
@@ -158,6 +179,36 @@ egress none
                 "x/a egress 1 [\"x/a\"]",
             ]
         );
+    }
+
+    #[test]
+    fn what_would_be_denied_is_listed_with_who_would() {
+        let text = "pod x/a node1 10.0.1.1 app=a\ncase one\n\
+            policy x/now *\ningress none\n\
+            policy x/soon app=a\naudit\ningress none\negress none\n\
+            cluster late admin 1 namespaces *\naudit\negress deny to namespaces *\n";
+        let state = parse("inline", text).remove(0).state;
+        let planner = PolicyPlanner::plan(None, &state);
+        let audited = |direction, is_audit| DeniedPackets {
+            address: ip("10.0.1.1"),
+            direction,
+            is_audit,
+            packets: 2,
+        };
+        let counts = [
+            audited(Direction::Egress, true),
+            audited(Direction::Ingress, false),
+        ];
+        let policies = |is_audit| {
+            let (total, listed) = of_pods(planner.table(), &counts, is_audit);
+            (
+                total,
+                listed[0].direction.clone(),
+                listed[0].policies.join(","),
+            )
+        };
+        assert_eq!(policies(true), (2, "egress".into(), "late,x/soon".into()));
+        assert_eq!(policies(false), (2, "ingress".into(), "x/now".into()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(super) type GroupId = u32;
 pub(super) struct Groups {
     groups: BTreeMap<Arc<PeerGroup>, Group>,
     by_selector: BTreeMap<Arc<PeerSelector>, BTreeSet<GroupId>>,
+    by_id: BTreeMap<GroupId, Arc<PeerGroup>>,
     numbers: Numbers,
 }
 
@@ -64,6 +65,7 @@ impl Groups {
             let ids = self.by_selector.entry(selector.clone()).or_default();
             ids.insert(id);
         }
+        self.by_id.insert(id, group.clone());
         let entry = Group { id, addresses: 1 };
         self.groups.insert(group.clone(), entry);
     }
@@ -78,6 +80,7 @@ impl Groups {
             return Some((id, false));
         }
         self.groups.remove(group);
+        self.by_id.remove(&id);
         self.numbers.give_back(id);
         for selector in &group.selectors {
             if let Some(ids) = self.by_selector.get_mut(selector) {
@@ -95,12 +98,12 @@ impl Groups {
         self.groups.get(group).map(|group| group.id)
     }
 
-    /// The groups that a selector means.
-    pub(super) fn meant_by(&self, selector: &Arc<PeerSelector>) -> impl Iterator<Item = GroupId> {
-        self.by_selector
-            .get(selector)
-            .into_iter()
-            .flatten()
-            .copied()
+    /// The groups that a selector means, by number.
+    pub(super) fn meant_by(
+        &self,
+        selector: &Arc<PeerSelector>,
+    ) -> impl Iterator<Item = (GroupId, &Arc<PeerGroup>)> {
+        let ids = self.by_selector.get(selector).into_iter().flatten();
+        ids.filter_map(|id| Some((*id, self.by_id.get(id)?)))
     }
 }

@@ -7,6 +7,7 @@
 
 mod chains;
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub const TABLE: &str = crate::names::POLICY_TABLE;
 
 /// The class that says: this connection is allowed.
 pub(super) const ALLOWED: u32 = 1;
+/// The class that says: it is denied.
+pub(super) const DENIED: u32 = 2;
 /// Classes from here on, up to the next, are lists of ports.
 const LISTS: u32 = 0x4000_0000;
 /// Classes from here on are groups of peers.
@@ -50,6 +53,53 @@ pub(super) const fn group_of_class(class: u32) -> Option<u32> {
     class.checked_sub(GROUPS)
 }
 
+/// Where a pod's connections are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Gate {
+    /// Whether it only reports: it judges as if policies in audit mode were
+    /// enforced.
+    pub(super) is_audit: bool,
+    /// Whether the pod is reached or reaches.
+    pub(super) direction: Direction,
+}
+
+impl Gate {
+    /// Every one.
+    pub(super) const ALL: [Self; 4] = [
+        Self::enforced(Direction::Ingress),
+        Self::enforced(Direction::Egress),
+        Self::audit(Direction::Ingress),
+        Self::audit(Direction::Egress),
+    ];
+
+    /// What is enforced.
+    pub(super) const fn enforced(direction: Direction) -> Self {
+        let is_audit = false;
+        Self {
+            is_audit,
+            direction,
+        }
+    }
+
+    /// What only reports.
+    pub(super) const fn audit(direction: Direction) -> Self {
+        let is_audit = true;
+        Self {
+            is_audit,
+            direction,
+        }
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_audit {
+            f.write_str("audit-")?;
+        }
+        self.direction.fmt(f)
+    }
+}
+
 /// One of the sets and maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Map {
@@ -57,16 +107,18 @@ pub(super) enum Map {
     Groups(IpFamily),
     /// List of ports, protocol, port -> the class of what it means.
     Ports,
-    /// The isolated pods.
-    Pods(Direction, IpFamily),
+    /// List of ports -> the class of what all others mean.
+    OtherPorts,
+    /// The pods that are judged.
+    Pods(Gate, IpFamily),
     /// Group of the peer, pod -> allowed ports.
-    Peers(Direction, IpFamily),
+    Peers(Gate, IpFamily),
     /// Pod, addresses of the peer -> allowed ports.
-    Blocks(Direction, IpFamily),
+    Blocks(Gate, IpFamily),
     /// Pod -> ports that anybody is allowed.
-    Anybody(Direction, IpFamily),
-    /// The isolated pods again: counts the packets that are denied to each.
-    Denied(Direction, IpFamily),
+    Anybody(Gate, IpFamily),
+    /// The same pods: counts the packets that are denied to each.
+    Denied(Gate, IpFamily),
     /// Addresses whose connections are judged again.
     Suspects(IpFamily),
 }
@@ -74,39 +126,41 @@ pub(super) enum Map {
 impl Map {
     /// Every one, in the order in which they are listed.
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        let of_direction = |direction, family| {
+        let of_gate = |gate, family| {
             [
-                Self::Pods(direction, family),
-                Self::Peers(direction, family),
-                Self::Blocks(direction, family),
-                Self::Anybody(direction, family),
-                Self::Denied(direction, family),
+                Self::Pods(gate, family),
+                Self::Peers(gate, family),
+                Self::Blocks(gate, family),
+                Self::Anybody(gate, family),
+                Self::Denied(gate, family),
             ]
         };
         let of_family = move |family| {
-            let directions = Direction::ALL
+            let gates = Gate::ALL
                 .into_iter()
-                .flat_map(move |direction| of_direction(direction, family));
+                .flat_map(move |gate| of_gate(gate, family));
             [Self::Suspects(family), Self::Groups(family)]
                 .into_iter()
-                .chain(directions)
+                .chain(gates)
         };
-        std::iter::once(Self::Ports).chain(IpFamily::ALL.into_iter().flat_map(of_family))
+        let lists = [Self::Ports, Self::OtherPorts].into_iter();
+        lists.chain(IpFamily::ALL.into_iter().flat_map(of_family))
     }
 
     /// Its name: `ingress-peers4`.
     pub(super) fn name(self) -> String {
-        let (what, direction, family) = match self {
+        let (what, gate, family) = match self {
             Self::Ports => return "ports".to_owned(),
+            Self::OtherPorts => return "other-ports".to_owned(),
             Self::Groups(family) => return format!("groups{}", digit(family)),
             Self::Suspects(family) => return format!("suspects{}", digit(family)),
-            Self::Pods(direction, family) => ("pods", direction, family),
-            Self::Peers(direction, family) => ("peers", direction, family),
-            Self::Blocks(direction, family) => ("blocks", direction, family),
-            Self::Anybody(direction, family) => ("anybody", direction, family),
-            Self::Denied(direction, family) => ("denied", direction, family),
+            Self::Pods(gate, family) => ("pods", gate, family),
+            Self::Peers(gate, family) => ("peers", gate, family),
+            Self::Blocks(gate, family) => ("blocks", gate, family),
+            Self::Anybody(gate, family) => ("anybody", gate, family),
+            Self::Denied(gate, family) => ("denied", gate, family),
         };
-        format!("{direction}-{what}{}", digit(family))
+        format!("{gate}-{what}{}", digit(family))
     }
 
     /// The set as the kernel is told to make it.
@@ -120,6 +174,7 @@ impl Map {
                 class,
             )
             .interval(),
+            Self::OtherPorts => Set::map(name, vec![Field::Priority], class),
             Self::Groups(family) => Set::map(name, vec![address(family)], class),
             Self::Suspects(family) => Set::keys(name, vec![address(family)]),
             Self::Pods(_, family) => Set::keys(name, vec![address(family)]),
@@ -136,7 +191,7 @@ impl Map {
     pub(super) fn address_of(self, element: &Element) -> Option<IpAddr> {
         // The class comes first, in 4 bytes.
         let (family, at) = match self {
-            Self::Ports => return None,
+            Self::Ports | Self::OtherPorts => return None,
             Self::Peers(_, family) => (family, 4),
             Self::Groups(family)
             | Self::Suspects(family)

@@ -14,7 +14,7 @@ type ListId = u32;
 /// The lists of ports in use, with a number each.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lists {
-    lists: BTreeMap<Vec<PortRange>, List>,
+    lists: BTreeMap<Ports, List>,
     numbers: Numbers,
 }
 
@@ -34,16 +34,15 @@ impl Lists {
         let held = held.map(held_lists).unwrap_or_default();
         let mut lists = Self::default();
         let mut without = Vec::new();
-        for ports in used {
-            let Ports::Some(ranges) = ports else { continue };
-            let known = lists.lists.contains_key(ranges);
-            match held.get(ranges) {
+        for ports in used.into_iter().filter(|ports| is_list(ports)) {
+            let known = lists.lists.contains_key(ports);
+            match held.get(ports) {
                 Some(_) if known => {
                     lists.retain(ports);
                 }
                 Some(id) if lists.numbers.adopt(*id) => {
                     let list = List { id: *id, users: 1 };
-                    lists.lists.insert(ranges.clone(), list);
+                    lists.lists.insert(ports.clone(), list);
                 }
                 _ => without.push(ports),
             }
@@ -55,25 +54,22 @@ impl Lists {
     }
 
     /// One more element leads to these ports. The elements of a list that is new.
-    pub(super) fn retain(&mut self, ports: &Ports) -> Vec<Element> {
-        let Ports::Some(ranges) = ports else {
+    pub(super) fn retain(&mut self, ports: &Ports) -> Vec<(Map, Element)> {
+        if !is_list(ports) {
             return Vec::new();
-        };
-        if let Some(list) = self.lists.get_mut(ranges) {
+        }
+        if let Some(list) = self.lists.get_mut(ports) {
             list.users += 1;
             return Vec::new();
         }
         let id = self.numbers.take();
-        self.lists.insert(ranges.clone(), List { id, users: 1 });
-        elements_of(id, ranges)
+        self.lists.insert(ports.clone(), List { id, users: 1 });
+        elements_of(id, ports)
     }
 
     /// One element fewer leads to these ports. Whether it was the last.
     pub(super) fn release(&mut self, ports: &Ports) -> bool {
-        let Ports::Some(ranges) = ports else {
-            return false;
-        };
-        let Some(list) = self.lists.get_mut(ranges) else {
+        let Some(list) = self.lists.get_mut(ports) else {
             return false;
         };
         list.users -= 1;
@@ -82,16 +78,13 @@ impl Lists {
 
     /// Forgets a list that nothing leads to, and returns its elements. Its number
     /// may be another list's in the next transaction, not in this one.
-    pub(super) fn forget_unused(&mut self, ports: &Ports) -> Vec<Element> {
-        let Ports::Some(ranges) = ports else {
-            return Vec::new();
-        };
-        match self.lists.get(ranges) {
+    pub(super) fn forget_unused(&mut self, ports: &Ports) -> Vec<(Map, Element)> {
+        match self.lists.get(ports) {
             Some(List { id, users: 0 }) => {
                 let id = *id;
-                self.lists.remove(ranges);
+                self.lists.remove(ports);
                 self.numbers.give_back(id);
-                elements_of(id, ranges)
+                elements_of(id, ports)
             }
             _ => Vec::new(),
         }
@@ -101,47 +94,101 @@ impl Lists {
     pub(super) fn data(&self, ports: &Ports) -> Option<Data> {
         let class = match ports {
             Ports::None => return None,
-            Ports::Some(ranges) => layout::list_class(self.lists.get(ranges)?.id),
             Ports::All => layout::ALLOWED,
+            Ports::Only(ranges) if ranges.is_empty() => layout::DENIED,
+            _ => layout::list_class(self.lists.get(ports)?.id),
         };
         Some(Data::values(&[Value::Class(class)]))
     }
 
     /// The elements of every list.
-    pub(super) fn elements(&self) -> impl Iterator<Item = Element> {
+    pub(super) fn elements(&self) -> impl Iterator<Item = (Map, Element)> {
         self.lists
             .iter()
-            .flat_map(|(ranges, list)| elements_of(list.id, ranges))
+            .flat_map(|(ports, list)| elements_of(list.id, ports))
     }
 }
 
-fn elements_of(id: ListId, ranges: &[PortRange]) -> Vec<Element> {
+/// Whether there is a list of the ports: all and none are classes of their own.
+fn is_list(ports: &Ports) -> bool {
+    match ports {
+        Ports::None | Ports::All => false,
+        Ports::Some(_) | Ports::AllBut(_) => true,
+        Ports::Only(ranges) => !ranges.is_empty(),
+    }
+}
+
+/// What a list says of the ports that are in it, and of those that are not.
+const fn meaning(ports: &Ports) -> (u32, Option<u32>) {
+    match ports {
+        Ports::AllBut(_) => (layout::DENIED, Some(layout::ALLOWED)),
+        Ports::Only(_) => (layout::ALLOWED, Some(layout::DENIED)),
+        Ports::Some(_) | Ports::None | Ports::All => (layout::ALLOWED, None),
+    }
+}
+
+fn elements_of(id: ListId, ports: &Ports) -> Vec<(Map, Element)> {
+    let (listed, others) = meaning(ports);
+    let list = Value::Class(layout::list_class(id));
     let element = |range: &PortRange| {
-        let (first, last) = (Value::Port(range.first), Value::Port(range.last));
-        Element::interval(&[
-            Part::Value(Value::Class(layout::list_class(id))),
+        let element = Element::interval(&[
+            Part::Value(list.clone()),
             Part::Value(Value::Protocol(range.protocol.number())),
-            Part::Range(first, last),
-        ])
-        .to(Data::values(&[Value::Class(layout::ALLOWED)]))
+            Part::Range(Value::Port(range.first), Value::Port(range.last)),
+        ]);
+        (
+            Map::Ports,
+            element.to(Data::values(&[Value::Class(listed)])),
+        )
     };
-    ranges.iter().map(element).collect()
+    let others = others.map(|others| {
+        let element =
+            Element::new(std::slice::from_ref(&list)).to(Data::values(&[Value::Class(others)]));
+        (Map::OtherPorts, element)
+    });
+    ports.named().iter().map(element).chain(others).collect()
 }
 
 /// The numbers that lists have in the kernel.
-fn held_lists(held: &TableDump) -> BTreeMap<Vec<PortRange>, ListId> {
+fn held_lists(held: &TableDump) -> BTreeMap<Ports, ListId> {
+    let elements = |map: Map| {
+        let set = held.sets.get(&map.name());
+        set.into_iter().flat_map(|set| &set.elements)
+    };
     let mut lists: BTreeMap<ListId, Vec<PortRange>> = BTreeMap::new();
-    let map = held.sets.get(&Map::Ports.name());
-    for element in map.into_iter().flat_map(|map| &map.elements) {
-        if let Some((id, range)) = read_range(element) {
-            lists.entry(id).or_default().push(range);
-        }
+    for (id, range) in elements(Map::Ports).filter_map(read_range) {
+        lists.entry(id).or_default().push(range);
     }
+    let others: BTreeMap<ListId, u32> = elements(Map::OtherPorts)
+        .filter_map(|element| Some((read_list(element)?, read_class(element)?)))
+        .collect();
     let in_order = |(id, mut ranges): (ListId, Vec<PortRange>)| {
         ranges.sort_unstable();
-        (ranges, id)
+        let ports = match others.get(&id) {
+            None => Ports::Some(ranges),
+            Some(&layout::ALLOWED) => Ports::AllBut(ranges),
+            Some(_) => Ports::Only(ranges),
+        };
+        (ports, id)
     };
     lists.into_iter().map(in_order).collect()
+}
+
+fn read_list(element: &Element) -> Option<ListId> {
+    match Value::decode(Type::Class, &element.key)? {
+        Value::Class(class) => layout::list_of_class(class),
+        _ => None,
+    }
+}
+
+fn read_class(element: &Element) -> Option<u32> {
+    let Some(Data::Values(data)) = &element.data else {
+        return None;
+    };
+    match Value::decode(Type::Class, data)? {
+        Value::Class(class) => Some(class),
+        _ => None,
+    }
 }
 
 /// The three fields of a key are padded to 4 bytes each.

@@ -12,26 +12,21 @@ use super::rendering::PodElements;
 /// The addresses at which a pod may have lost something that it was allowed.
 pub(super) fn of_pod(before: &PodElements, after: &PodElements) -> BTreeSet<IpAddr> {
     let mut narrowed = BTreeSet::new();
-    for key @ (map, element) in after.keys() {
-        if matches!(map, Map::Pods(..)) && !before.contains_key(key) {
-            narrowed.extend(map.address_of(element));
-        }
-    }
-    for (key @ (map, element), ports) in before {
-        let (Map::Peers(direction, family)
-        | Map::Blocks(direction, family)
-        | Map::Anybody(direction, family)) = *map
-        else {
-            continue;
-        };
+    for key @ (map, element) in before.keys().chain(after.keys()) {
         let Some(address) = map.address_of(element) else {
             continue;
         };
-        let is_isolated = || {
-            let pod = Element::new(&[address.into()]);
-            after.contains_key(&(Map::Pods(direction, family), pod))
+        let narrows = match *map {
+            Map::Pods(gate, _) => !gate.is_audit && !before.contains_key(key),
+            Map::Peers(gate, family) | Map::Blocks(gate, family) | Map::Anybody(gate, family) => {
+                let pod = Element::new(&[address.into()]);
+                let is_judged = after.contains_key(&(Map::Pods(gate, family), pod));
+                let held = |elements: &PodElements| elements.get(key).cloned().unwrap_or_default();
+                !gate.is_audit && is_judged && !held(after).cover(&held(before))
+            }
+            _ => false,
         };
-        if !after.get(key).is_some_and(|after| after.cover(ports)) && is_isolated() {
+        if narrows {
             narrowed.insert(address);
         }
     }
@@ -39,8 +34,9 @@ pub(super) fn of_pod(before: &PodElements, after: &PodElements) -> BTreeSet<IpAd
 }
 
 /// The addresses that may lose something by a comparison with the kernel, of
-/// which nobody knows what was there before.
-pub(super) fn of_transaction(transaction: &Transaction) -> BTreeSet<IpAddr> {
+/// which nobody knows what was there before. Where rules are ordered, more
+/// elements may allow less.
+pub(super) fn of_transaction(transaction: &Transaction, is_ordered: bool) -> BTreeSet<IpAddr> {
     let maps: BTreeMap<String, Map> = Map::all().map(|map| (map.name(), map)).collect();
     let mut narrowed = BTreeSet::new();
     for operation in &transaction.operations {
@@ -53,11 +49,14 @@ pub(super) fn of_transaction(transaction: &Transaction) -> BTreeSet<IpAddr> {
             continue;
         };
         let narrows = match map {
-            Map::Pods(..) => is_new,
-            Map::Groups(_) | Map::Peers(..) | Map::Blocks(..) | Map::Anybody(..) => !is_new,
+            Map::Pods(gate, _) => is_new && !gate.is_audit,
+            Map::Groups(_) => !is_new || is_ordered,
+            Map::Peers(gate, _) | Map::Blocks(gate, _) | Map::Anybody(gate, _) => {
+                (!is_new || is_ordered) && !gate.is_audit
+            }
             // A list of ports that loses one is another list, to which other
             // elements lead.
-            Map::Ports | Map::Denied(..) | Map::Suspects(_) => false,
+            Map::Ports | Map::OtherPorts | Map::Denied(..) | Map::Suspects(_) => false,
         };
         if narrows {
             narrowed.extend(

@@ -14,15 +14,20 @@ pub(super) type Range = (IpAddr, IpAddr, Ports);
 ///
 /// A set of intervals refuses one that begins or ends within another
 /// (`nft_pipapo_insert`), and answers with any of those that match. So where
-/// blocks overlap the ports are united, and exceptions are cut out.
-pub(super) fn disjoint(blocks: &[(Block, Ports)], family: IpFamily) -> Vec<Range> {
-    let pieces: Vec<(u128, u128, &Ports)> = blocks
+/// blocks overlap there is a range with what they mean together, and exceptions
+/// are cut out.
+pub(super) fn disjoint<T: Copy>(
+    blocks: &[(&Block, T)],
+    family: IpFamily,
+    together: impl Fn(&[T]) -> Ports,
+) -> Vec<Range> {
+    let pieces: Vec<(u128, u128, T)> = blocks
         .iter()
         .filter(|(block, _)| IpFamily::of(&block.prefix.addr()) == family)
-        .flat_map(|(block, ports)| {
+        .flat_map(|(block, meaning)| {
             pieces(block, family)
                 .into_iter()
-                .map(move |(first, last)| (first, last, ports))
+                .map(move |(first, last)| (first, last, *meaning))
         })
         .collect();
     // Where a piece begins, and behind where it ends (never behind the last
@@ -45,10 +50,8 @@ pub(super) fn disjoint(blocks: &[(Block, Ports)], family: IpFamily) -> Vec<Range
         if next == Some(*first) || open.is_empty() {
             continue;
         }
-        let mut ports = Ports::default();
-        for index in &open {
-            ports.unite(pieces[*index].2);
-        }
+        let meanings: Vec<T> = open.iter().map(|index| pieces[*index].2).collect();
+        let ports = together(&meanings);
         let last = next.map_or(top(family), |next| next - 1);
         append(&mut ranges, (*first, last, ports));
     }

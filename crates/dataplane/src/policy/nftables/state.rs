@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use podway_kernel::nft::{Data, Element, Ruleset, Set, TableDump, Transaction, Type, Value};
 use podway_model::{IpFamily, ObjectName};
-use podway_plan::policy::{PeerGroup, PeerSelector, PodRules, PolicyChange, PolicyTable};
+use podway_plan::policy::{Changed, PeerGroup, PeerSelector, PodRules, PolicyChange, PolicyTable};
 
 use super::groups::{GroupId, Groups};
 use super::layout::{self, Map, TABLE};
 use super::lists::Lists;
 use super::narrowing;
 use super::ports::Ports;
-use super::rendering::{Judgements, PodElements, member, of_group, selectors, suspect};
+use super::rendering::{Judgements, PodElements, is_ordered, member, of_group, selectors, suspect};
 use crate::policy::PolicyOptions;
 
 /// What the kernel holds, as far as it follows from policies.
@@ -32,6 +32,7 @@ pub(super) struct State {
 struct Held {
     elements: PodElements,
     selectors: BTreeSet<Arc<PeerSelector>>,
+    is_ordered: bool,
 }
 
 /// What is to be written.
@@ -64,6 +65,7 @@ impl State {
             let of_pod = Held {
                 elements: judgements.pod(rules),
                 selectors: selectors(rules),
+                is_ordered: is_ordered(rules),
             };
             for selector in &of_pod.selectors {
                 let names = users.entry(selector.clone()).or_default();
@@ -95,7 +97,7 @@ impl State {
             put((*map, self.element(key, ports)));
         }
         for element in self.lists.elements() {
-            put((Map::Ports, element));
+            put(element);
         }
         for address in &self.suspects {
             put(suspect(*address));
@@ -134,6 +136,7 @@ impl State {
                 let after = rules.map(|rules| Held {
                     elements: judgements.pod(rules),
                     selectors: selectors(rules),
+                    is_ordered: is_ordered(rules),
                 });
                 (name, after.unwrap_or_default())
             })
@@ -150,7 +153,7 @@ impl State {
                 }
             }
         }
-        edit.narrowed.extend(self.deselected(change));
+        edit.narrowed.extend(self.reselected(change));
         self.transaction(edit)
     }
 
@@ -178,22 +181,33 @@ impl State {
         regrouped
     }
 
-    /// The addresses that a selector in use means no longer. One that nobody uses
-    /// is no loss, and who ceased to use it has other rules.
-    fn deselected(&self, change: &PolicyChange) -> BTreeSet<IpAddr> {
-        let lost = |before: &PeerGroup, after: Option<&Arc<PeerGroup>>| {
-            before.selectors.iter().any(|selector| {
-                let is_meant = after.is_some_and(|after| after.selectors.contains(selector));
-                !is_meant && self.users.contains_key(selector)
-            })
+    /// The addresses that a selector in use means no longer, or means now where
+    /// rules are ordered. One that nobody uses is no loss, and who ceased to use
+    /// it has other rules.
+    fn reselected(&self, change: &PolicyChange) -> BTreeSet<IpAddr> {
+        let selectors = |group: &Option<Arc<PeerGroup>>| {
+            let selectors = group.as_ref().map(|group| group.selectors.clone());
+            selectors.unwrap_or_default()
+        };
+        let is_ordered = |name| self.pods.get(name).is_some_and(|pod| pod.is_ordered);
+        let loses = |changed: &Changed<PeerGroup>| {
+            let (before, after) = (selectors(&changed.before), selectors(&changed.after));
+            let mut lost = before.difference(&after);
+            let gained = after.difference(&before);
+            let mut users = gained.filter_map(|selector| self.users.get(selector));
+            lost.any(|selector| self.users.contains_key(selector))
+                || users.any(|names| names.iter().any(is_ordered))
         };
         let peers = change.peers.iter();
         peers
-            .filter_map(|(address, changed)| {
-                let before = changed.before.as_ref()?;
-                lost(before, changed.after.as_ref()).then_some(*address)
-            })
+            .filter(|(_, changed)| loses(changed))
+            .map(|(address, _)| *address)
             .collect()
+    }
+
+    /// Whether a peer may lose something by being meant by more selectors.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.pods.values().any(|of_pod| of_pod.is_ordered)
     }
 
     fn users_of(&self, group: &PeerGroup) -> BTreeSet<ObjectName> {
@@ -237,7 +251,7 @@ impl State {
 
     fn add(&mut self, (map, key): &(Map, Element), ports: &Ports, edit: &mut Edit) {
         for element in self.lists.retain(ports) {
-            edit.add((Map::Ports, element));
+            edit.add(element);
         }
         edit.add((*map, self.element(key, ports)));
     }
@@ -268,8 +282,8 @@ impl State {
     /// allowed and leads to a list that comes or goes does so in one step with it.
     fn transaction(&mut self, mut edit: Edit) -> (Transaction, BTreeSet<IpAddr>) {
         for ports in &edit.released {
-            for element in self.lists.forget_unused(ports) {
-                edit.delete.entry(Map::Ports).or_default().push(element);
+            for (map, element) in self.lists.forget_unused(ports) {
+                edit.delete.entry(map).or_default().push(element);
             }
         }
         let mut transaction = Transaction::new(TABLE);

@@ -12,6 +12,7 @@ use super::namespace;
 
 const SCENARIO: &str = "namespace x
 namespace dns
+node node1 172.16.0.11 fd00:172:16::11
 pod x/web node1 10.0.1.1,fd00:1::1 app=web port=http:8080/tcp
 pod x/db node1 10.0.1.2,fd00:1::2 app=db
 pod x/far node2 10.0.2.1,fd00:2::1 app=web
@@ -25,6 +26,13 @@ egress to namespaces kubernetes.io/metadata.name=dns pods app=dns ports udp/53 t
 policy x/db app=db
 ingress from pods app=web ports tcp/5432
 egress ports tcp/80-90 sctp
+policy x/soon app=db
+audit
+ingress from pods app=web ports tcp/5432
+ingress from pods app=backup
+cluster first admin 10 namespaces * pods app=db
+egress deny to networks 192.0.2.0/24 ports tcp/25
+egress deny to nodes *
 ";
 
 fn scenario() -> PolicyTable {

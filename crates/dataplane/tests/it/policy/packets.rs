@@ -1,14 +1,14 @@
-//! `cases.txt` with packets: the kernel is the judge.
+//! `cases.txt` and `tiers.txt` with packets: the kernel is the judge.
 
 use podway_dataplane::policy::nftables::NftPolicies;
 use podway_dataplane::policy::{PolicyBackend as _, SyncReport};
 use podway_kernel::conntrack::FakeMarker;
 use podway_kernel::nft::Nft;
 use podway_model::ClusterState;
-use podway_plan::policy::{Connection, PolicyTable, decide};
+use podway_plan::policy::{Connection, PolicyPlanner, PolicyTable, decide};
 
 use super::wire::{Wire, is_routable};
-use super::{cases, change, table};
+use super::{cases, change, cluster_corpus, table};
 
 /// All pods are behind one router, which is the node of each of them. So it has
 /// the addresses of node1, and what another node opens comes from the wire.
@@ -60,6 +60,25 @@ fn judge_every_case(
         wrong.join("\n")
     );
     assert!(judged > 300, "only {judged} connections judged");
+}
+
+/// The conformance tests of ClusterNetworkPolicy: what is denied is dropped.
+#[test]
+fn what_other_projects_expect_of_cluster_policies() {
+    let mut wire = Wire::new(&NODE1);
+    let nft = wire.router.run(Nft::open).expect("the router's namespace");
+    let mut backend = super::backend(nft.expect("nf_tables"));
+    let mut wrong = Vec::new();
+    for snapshot in cluster_corpus::snapshots() {
+        let planner = PolicyPlanner::plan(None, &snapshot.state);
+        backend.sync(planner.table(), None).expect("a full sync");
+        for poke in &snapshot.pokes {
+            if wire.passes(&poke.connection, false) != poke.allowed {
+                wrong.push(poke.line.clone());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "wrong:\n{}", wrong.join("\n"));
 }
 
 #[test]

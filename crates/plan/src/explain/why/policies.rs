@@ -47,6 +47,13 @@ impl Teller<'_> {
                 let rule = rule_text(Direction::Egress, *rule);
                 format!("Policy {policy} ({rule}) allows {client} to reach {to}.")
             }
+            Judgement::Refused { policy, rule } => {
+                let rule = rule_text(Direction::Egress, *rule);
+                format!(
+                    "ClusterNetworkPolicy {policy} ({rule}) denies {client} to reach {to}: the \
+                     packet is dropped."
+                )
+            }
             Judgement::Denied { isolated_by } => format!(
                 "The egress of {client} is isolated by {}, and no rule allows {to}: denied, the \
                  packet is dropped.",
@@ -76,6 +83,13 @@ impl Teller<'_> {
             (Place::Pod(_), Judgement::Allowed { policy, rule }) => {
                 let rule = rule_text(Direction::Ingress, *rule);
                 format!("Policy {policy} ({rule}) allows {client} to reach {to}.")
+            }
+            (Place::Pod(_), Judgement::Refused { policy, rule }) => {
+                let rule = rule_text(Direction::Ingress, *rule);
+                format!(
+                    "ClusterNetworkPolicy {policy} ({rule}) denies {client} to reach {to}: the \
+                     packet is dropped."
+                )
             }
             (Place::Pod(_), Judgement::Denied { isolated_by }) => format!(
                 "The ingress of {to} is isolated by {}, and no rule allows {client}: denied, the \

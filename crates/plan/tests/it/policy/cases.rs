@@ -1,15 +1,18 @@
-//! `cases.txt` by every way that a decision can be come by.
+//! `cases.txt` and `tiers.txt` by every way that a decision can be come by.
 
 use std::sync::Arc;
 
 use podway_model::ClusterState;
 use podway_plan::policy::{
-    Connection, Decision, Direction, Judgement, PolicyPlanner, PolicyTable, decide, rules_for,
+    Connection, Decision, Direction, Judgement, PolicyPlanner, PolicyTable, decide, decide_audited,
+    rules_for,
 };
 use podway_testkit::policy_scenario::{PolicyCase, outcome, parse};
 
 fn cases() -> Vec<PolicyCase> {
-    parse("cases.txt", include_str!("cases.txt"))
+    let mut cases = parse("cases.txt", include_str!("cases.txt"));
+    cases.extend(parse("tiers.txt", include_str!("tiers.txt")));
+    cases
 }
 
 /// Judges every connection of every case and shows all that are wrong.
@@ -43,6 +46,18 @@ fn one_planner_for_all_nodes() {
         let planner = PolicyPlanner::plan(None, state);
         decide(planner.table(), connection)
     });
+}
+
+#[test]
+fn policies_in_audit_mode_as_if_they_were_enforced() {
+    for case in cases() {
+        let planner = PolicyPlanner::plan(None, &case.state);
+        for attempt in &case.attempts {
+            let decision = decide_audited(planner.table(), &attempt.connection);
+            let line = &attempt.line;
+            assert!(attempt.agrees_audited(&decision), "{line}: {decision:?}");
+        }
+    }
 }
 
 #[test]
@@ -89,7 +104,7 @@ fn a_pod_planned_alone_has_the_rules_of_the_table() {
             let alone = rules_for(&case.state, pod);
             let expected = planner.table().pods.get(&pod.name).map(|rules| &**rules);
             // Rules without an address are nothing that a node can enforce.
-            let in_table = alone.is_isolated() && !alone.addresses.is_empty();
+            let in_table = alone.has_rules() && !alone.addresses.is_empty();
             let alone = in_table.then_some(&alone);
             assert_eq!(alone, expected, "{} in case: {}", pod.name, case.title);
         }

@@ -1,18 +1,17 @@
-//! The corpora of cyclonus and of Kubernetes' own end-to-end tests, every case
-//! and step, by `decide`.
+//! The corpora of cyclonus, of Kubernetes' own end-to-end tests and of the
+//! conformance tests of ClusterNetworkPolicy, every case and step, by `decide`.
 //!
 //! They are other projects' data and lie outside the repository: in the folder
 //! that `PODWAY_CORPORA` names, `/work/shared/corpora/netpol` without it. Where
 //! it is absent these tests say so and check nothing: `cases.txt` is the suite
 //! that stands on its own.
 
-use std::path::PathBuf;
-
 use podway_model::{ClusterState, Protocol};
 use podway_plan::policy::{Connection, Decision, PolicyPlanner, decide};
 use podway_testkit::builders::{IntoObject, ip, state};
 use serde_json::Value;
 
+use super::cluster_corpus::{self, read};
 use super::kubernetes_json::{list, namespace, pod, policy, text};
 
 /// What the corpora must amount to, so that a file that shrank is noticed.
@@ -70,21 +69,27 @@ fn end_to_end(file: &str) {
     replay(file, &[("expected", Decision::is_allowed)], &size);
 }
 
-fn replay(file: &str, tables: &[(&str, Judge)], size: &Size) {
-    let folder = std::env::var_os("PODWAY_CORPORA").map_or_else(
-        || PathBuf::from("/work/shared/corpora/netpol"),
-        PathBuf::from,
-    );
-    let path = folder.join(file);
-    if !path.exists() {
-        eprintln!(
-            "NOT CHECKED: {} is absent; set PODWAY_CORPORA",
-            path.display()
-        );
-        return;
+#[test]
+fn cluster_network_policy_conformance() {
+    let (mut pokes, mut wrong) = (0, Vec::new());
+    for snapshot in cluster_corpus::snapshots() {
+        let planner = PolicyPlanner::plan(None, &snapshot.state);
+        for poke in &snapshot.pokes {
+            pokes += 1;
+            let decision = decide(planner.table(), &poke.connection);
+            if decision.is_allowed() != poke.allowed {
+                wrong.push(format!("{}: {decision:?}", poke.line));
+            }
+        }
     }
-    let content = std::fs::read_to_string(&path).expect("the corpus is readable");
-    let corpus: Value = serde_json::from_str(&content).expect("the corpus is JSON");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!([0, cluster_corpus::POKES].contains(&pokes), "{pokes} pokes");
+}
+
+fn replay(file: &str, tables: &[(&str, Judge)], size: &Size) {
+    let Some(corpus) = read(file) else {
+        return;
+    };
     let (mut steps, mut verdicts, mut wrong) = (0, 0, Vec::new());
     for case in list(&corpus["cases"]) {
         for step in list(&case["steps"]) {

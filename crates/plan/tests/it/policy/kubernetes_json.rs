@@ -1,12 +1,13 @@
-//! NetworkPolicies, Pods and Namespaces of the corpora: JSON as the API server
+//! Policies of both kinds, Pods, Nodes and Namespaces of the corpora: JSON as the API server
 //! would have stored it, read into the model's words. The corpora hold valid
 //! objects, so anything unexpected panics.
 
 use std::collections::BTreeSet;
 
 use podway_model::{
-    ContainerPort, Labels, Namespace, NetworkPolicy, Operator, Peer, Pod, PolicyPort, PolicyRule,
-    PortMatch, Protocol, Requirement, Selector,
+    ClusterNetworkPolicy, ClusterPeer, ClusterPort, ClusterRule, ContainerPort, Labels, Namespace,
+    NamespacedPods, NetworkPolicy, Node, Operator, Peer, Pod, PolicyPort, PolicyRule, PortMatch,
+    Protocol, Requirement, RuleAction, Selector, Tier,
 };
 use podway_testkit::builders;
 use serde_json::Value;
@@ -29,8 +30,103 @@ pub(crate) fn pod(raw: &Value) -> Pod {
                 port: number(&port["port"]),
             })
             .collect(),
-        ..builders::pod(&name, "node1", &[text(&raw["ip"])])
+        host_network: raw["hostNetwork"].as_bool().unwrap_or(false),
+        ..builders::pod(
+            &name,
+            raw["node"].as_str().unwrap_or("node1"),
+            &[text(&raw["ip"])],
+        )
     }
+}
+
+pub(crate) fn node(name: &str, raw: &Value) -> Node {
+    let addresses: Vec<&str> = list(&raw["ips"]).map(text).collect();
+    Node {
+        labels: labels(&raw["labels"]),
+        ..builders::node(name, &addresses, &[])
+    }
+}
+
+pub(crate) fn cluster_policy(raw: &Value) -> ClusterNetworkPolicy {
+    let spec = &raw["spec"];
+    let rules = |side: &str, peers: &str| {
+        let rules = list(&spec[side]);
+        rules.map(|rule| cluster_rule(rule, peers)).collect()
+    };
+    ClusterNetworkPolicy {
+        name: text(&raw["metadata"]["name"]).into(),
+        revision: 1,
+        generation: 1,
+        audit: false,
+        tier: match text(&spec["tier"]) {
+            "Admin" => Tier::Admin,
+            "Baseline" => Tier::Baseline,
+            other => panic!("no tier {other}"),
+        },
+        priority: number(&spec["priority"]),
+        subject: namespaced_pods(&spec["subject"]).expect("a subject"),
+        ingress: rules("ingress", "from"),
+        egress: rules("egress", "to"),
+    }
+}
+
+fn cluster_rule(raw: &Value, peers: &str) -> ClusterRule {
+    ClusterRule {
+        name: String::new(),
+        action: match text(&raw["action"]) {
+            "Accept" => RuleAction::Accept,
+            "Deny" => RuleAction::Deny,
+            "Pass" => RuleAction::Pass,
+            other => panic!("no action {other}"),
+        },
+        peers: list(&raw[peers]).map(cluster_peer).collect(),
+        ports: raw
+            .get("protocols")
+            .map(|ports| list(ports).map(cluster_port).collect()),
+    }
+}
+
+fn namespaced_pods(raw: &Value) -> Option<NamespacedPods> {
+    if let Some(namespaces) = raw.get("namespaces") {
+        let namespaces = selector(namespaces);
+        let pods = Selector::default();
+        return Some(NamespacedPods { namespaces, pods });
+    }
+    raw.get("pods").map(|pods| NamespacedPods {
+        namespaces: selector(&pods["namespaceSelector"]),
+        pods: selector(&pods["podSelector"]),
+    })
+}
+
+fn cluster_peer(raw: &Value) -> ClusterPeer {
+    if let Some(networks) = raw.get("networks") {
+        let networks = list(networks).map(|network| builders::prefix(text(network)));
+        return ClusterPeer::Networks(networks.collect());
+    }
+    if let Some(nodes) = raw.get("nodes") {
+        return ClusterPeer::Nodes(selector(nodes));
+    }
+    let pods = namespaced_pods(raw);
+    ClusterPeer::Pods(pods.unwrap_or_else(|| panic!("no peer {raw}")))
+}
+
+fn cluster_port(raw: &Value) -> ClusterPort {
+    if let Some(name) = raw.get("destinationNamedPort") {
+        return ClusterPort::Named(text(name).to_owned());
+    }
+    let (name, ports) = raw
+        .as_object()
+        .and_then(|one| one.iter().next())
+        .expect("a protocol");
+    let port = match &ports["destinationPort"] {
+        Value::Null => PortMatch::Any,
+        port => match port.get("range") {
+            Some(range) => PortMatch::Range(number(&range["start"]), number(&range["end"])),
+            None => PortMatch::Range(number(&port["number"]), number(&port["number"])),
+        },
+    };
+    let protocol = Protocol::parse(&name.to_uppercase()).expect("a protocol");
+    ClusterPort::Port(PolicyPort { protocol, port })
 }
 
 pub(crate) fn policy(raw: &Value) -> NetworkPolicy {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use podway_model::{
-    Change, ClusterState, ContainerPort, Labels, Namespace, NetworkPolicy, Object, ObjectName,
-    ObjectRef, Peer, Pod, PolicyPort, PolicyRule, PortMatch, Protocol, Update,
+    Change, ClusterNetworkPolicy, ClusterPeer, ClusterPort, ClusterRule, ClusterState,
+    ContainerPort, Labels, Namespace, NamespacedPods, NetworkPolicy, Node, Object, ObjectName,
+    ObjectRef, Peer, Pod, PolicyPort, PolicyRule, PortMatch, Protocol, RuleAction, Tier, Update,
 };
 use podway_plan::policy::{Changed, PolicyChange, PolicyPlanner, PolicyTable};
 use podway_testkit::builders::{self, IntoObject, ip, name, prefix};
@@ -100,14 +101,78 @@ fn some_rule() -> impl Strategy<Value = PolicyRule> {
 fn some_policy() -> impl Strategy<Value = NetworkPolicy> {
     let rules = || proptest::option::of(proptest::collection::vec(some_rule(), 0..3));
     let names = select(vec!["x/p", "x/q", "y/p"]);
-    (names, select(&SELECTORS[..]), rules(), rules()).prop_map(
-        |(name, subjects, ingress, egress)| NetworkPolicy {
+    let audit = proptest::bool::weighted(0.2);
+    (names, select(&SELECTORS[..]), rules(), rules(), audit).prop_map(
+        |(name, subjects, ingress, egress, audit)| NetworkPolicy {
             subjects: selector(subjects),
             ingress,
             egress,
+            audit,
             ..builders::policy(name)
         },
     )
+}
+
+fn some_pods() -> impl Strategy<Value = NamespacedPods> {
+    let some = || select(&SELECTORS[..]);
+    (some(), some()).prop_map(|(namespaces, pods)| NamespacedPods {
+        namespaces: selector(namespaces),
+        pods: selector(pods),
+    })
+}
+
+fn some_cluster_rule() -> impl Strategy<Value = ClusterRule> {
+    let peer = prop_oneof![
+        4 => some_pods().prop_map(ClusterPeer::Pods),
+        1 => select(&SELECTORS[..]).prop_map(|nodes| ClusterPeer::Nodes(selector(nodes))),
+        1 => Just(ClusterPeer::Networks(vec![prefix("10.0.1.0/24"), prefix("fd00::/64")])),
+        1 => Just(ClusterPeer::Unknown("unknown".to_owned())),
+    ];
+    let port = prop_oneof![
+        Just(ClusterPort::Port(PolicyPort {
+            protocol: Protocol::Tcp,
+            port: PortMatch::Range(80, 81),
+        })),
+        select(vec!["web", "dns"]).prop_map(|name| ClusterPort::Named(name.to_owned())),
+    ];
+    let action = select(vec![RuleAction::Accept, RuleAction::Deny, RuleAction::Pass]);
+    let peers = proptest::collection::vec(peer, 1..3);
+    let ports = proptest::option::of(proptest::collection::vec(port, 1..3));
+    (action, peers, ports).prop_map(|(action, peers, ports)| ClusterRule {
+        name: String::new(),
+        action,
+        peers,
+        ports,
+    })
+}
+
+fn some_cluster_policy() -> impl Strategy<Value = ClusterNetworkPolicy> {
+    let rules = || proptest::collection::vec(some_cluster_rule(), 0..3);
+    let names = select(vec!["p", "q", "r"]);
+    let tier = select(vec![Tier::Admin, Tier::Baseline]);
+    let flags = (0..3_u16, proptest::bool::weighted(0.2));
+    (names, tier, flags, some_pods(), rules(), rules()).prop_map(
+        |(name, tier, (priority, audit), subject, ingress, egress)| ClusterNetworkPolicy {
+            name: name.into(),
+            revision: 1,
+            generation: 1,
+            audit,
+            tier,
+            priority,
+            subject,
+            ingress,
+            egress,
+        },
+    )
+}
+
+fn some_node() -> impl Strategy<Value = Node> {
+    let names = select(vec!["node1", "node2"]);
+    (names, some_labels(), addresses()).prop_map(|(name, labels, addresses)| Node {
+        labels,
+        addresses,
+        ..builders::node(name, &[], &[])
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -117,6 +182,11 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => some_pod().prop_map(move |pod| upsert(pod.object())),
         4 => some_policy().prop_map(move |policy| upsert(policy.object())),
+        3 => some_cluster_policy().prop_map(move |policy| upsert(policy.object())),
+        1 => some_node().prop_map(move |node| upsert(node.object())),
+        1 => select(vec!["p", "q"])
+            .prop_map(move |policy| delete(ObjectRef::ClusterNetworkPolicy(policy.into()))),
+        1 => Just(delete(ObjectRef::Node("node1".into()))),
         2 => namespace.prop_map(move |(name, labels)| upsert(Namespace {
             labels,
             ..builders::namespace(name)
@@ -143,8 +213,12 @@ fn from_scratch(
         planner.attach(&ClusterState::default(), name, uid, addresses);
     }
     let policies = state.policies().cloned().map(Object::NetworkPolicy);
+    let cluster = state.cluster_policies().cloned();
+    let nodes = state.nodes().cloned().map(Object::Node);
     let pods = state.pods().cloned().map(Object::Pod);
     let updates: Vec<Update> = policies
+        .chain(cluster.map(Object::ClusterNetworkPolicy))
+        .chain(nodes)
         .chain(pods)
         .map(|object| Update {
             before: None,
@@ -208,6 +282,33 @@ fn follow(node: Option<&str>, steps: &[Step]) {
         assert_eq!(&table, planner.table(), "the change, after {step:?}");
         let expected = from_scratch(node, &state, &attached);
         assert_eq!(&expected, planner.table(), "from scratch, after {step:?}");
+        ports_agree(&table);
+    }
+}
+
+/// What a rule set says port by port is what it says of each connection.
+fn ports_agree(table: &PolicyTable) {
+    const PORTS: [u16; 8] = [0, 52, 53, 79, 80, 81, 82, u16::MAX];
+    for rules in table.pods.values() {
+        for (set, peer) in rules
+            .sets()
+            .flat_map(|set| ADDRESSES.map(|peer| (set, ip(peer))))
+        {
+            let group = table.peers.get(&peer).map(|group| &**group);
+            let allowed = set.allowed_ports(|one| one.peers.contain(peer, group));
+            let covers = |protocol, port| {
+                let mut ranges = allowed.ranges.iter();
+                ranges.any(|r| r.protocol == protocol && (r.first..=r.last).contains(&port))
+            };
+            for (protocol, port) in Protocol::ALL
+                .into_iter()
+                .flat_map(|p| PORTS.map(|n| (p, n)))
+            {
+                let finding = set.decide(peer, group, protocol, port);
+                let place = format!("{peer} {protocol}/{port}: {set:?}");
+                assert_eq!(finding.is_allowed(), covers(protocol, port), "{place}");
+            }
+        }
     }
 }
 

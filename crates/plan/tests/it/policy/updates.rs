@@ -78,8 +78,8 @@ fn rules(cluster: &Cluster, pod: &str) -> Option<(Vec<String>, Option<usize>, Op
     let rules = cluster.planner.table().pods.get(&name(pod))?;
     Some((
         rules.addresses.iter().map(ToString::to_string).collect(),
-        rules.ingress.as_ref().map(|set| set.allows.len()),
-        rules.egress.as_ref().map(|set| set.allows.len()),
+        rules.enforced.ingress.as_ref().map(|set| set.allows.len()),
+        rules.enforced.egress.as_ref().map(|set| set.allows.len()),
     ))
 }
 

@@ -121,12 +121,24 @@ fn a_peer_that_is_not_understood_stays_and_matches_nothing() {
         );
         assert!(faults[0].starts_with(fault), "{peer}: {faults:?}");
     }
-    let (policy, faults) = policy(&json!({"podSelector": {"matchExpressions": [
-        {"key": "a", "operator": "Like", "values": ["x"]},
-    ]}}));
-    let operator = &policy.subjects.requirements[0].operator;
-    assert_eq!(*operator, Operator::Unknown("Like".to_owned()));
-    assert!(faults[0].starts_with("spec.podSelector.matchExpressions[0].operator: \"Like\""));
+    let (policy, faults) = policy(&json!({"ingress": [{"from": [
+        {"podSelector": {"matchExpressions": [{"key": "a", "operator": "Like", "values": ["x"]}]}},
+    ]}]}));
+    let rules = policy.ingress.unwrap();
+    let [
+        Peer::Pods {
+            pods: Some(pods), ..
+        },
+    ] = &rules[0].peers[..]
+    else {
+        panic!("{rules:?}")
+    };
+    assert_eq!(
+        pods.requirements[0].operator,
+        Operator::Unknown("Like".to_owned())
+    );
+    let field = "spec.ingress[0].from[0].podSelector.matchExpressions[0].operator";
+    assert!(faults[0].starts_with(field), "{faults:?}");
 }
 
 #[test]
@@ -192,4 +204,47 @@ fn a_rule_without_a_valid_port_does_not_become_one_for_every_port() {
         );
         assert!(faults[0].starts_with(fault), "{port}: {faults:?}");
     }
+}
+
+#[test]
+fn what_validation_refuses_today_opens_nothing() {
+    let unknown =
+        |key: &str, value: &str| json!([{"key": key, "operator": "NotIn", "values": [value]}]);
+    let (policy, faults) = policy(&json!({"ingress": [
+        {"from": [{"podSelector": {"matchExpressions": unknown("app", "a b")}}]},
+        {"from": [{"ipBlock": {"cidr": "10.0.0/8"}}, {"podSelector": {}}]},
+        {"from": [{"namespaceSelector": {"matchLabels": {"a/b/c": "d"}}}]},
+    ]}));
+    let rules = policy.ingress.unwrap();
+    let labels = [("app".to_owned(), "web".to_owned())].into();
+    let peers = |index: usize| match &rules[index].peers[..] {
+        [Peer::Pods { namespaces, pods }] => {
+            let selectors = namespaces.iter().chain(pods);
+            selectors
+                .map(|selector| selector.matches(&labels))
+                .collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((peers(0), peers(2)), (vec![false], vec![false]));
+    assert!(matches!(
+        rules[1].peers[..],
+        [Peer::Invalid(_), Peer::Pods { .. }]
+    ));
+    assert_eq!(faults.len(), 3, "{faults:?}");
+}
+
+#[test]
+fn subjects_that_cannot_be_understood_are_isolated_and_allowed_nothing() {
+    let subjects = json!({
+        "matchLabels": {"app": "web"},
+        "matchExpressions": [{"key": "tier", "operator": "Like", "values": ["x"]}],
+    });
+    let (policy, faults) = policy(&json!({"podSelector": subjects, "ingress": [{}]}));
+    assert_eq!(
+        policy.subjects,
+        Selector::of([("app".to_owned(), "web".to_owned())].into())
+    );
+    assert_eq!((policy.ingress, policy.egress), (Some(vec![]), None));
+    assert_eq!(faults.len(), 1, "{faults:?}");
 }

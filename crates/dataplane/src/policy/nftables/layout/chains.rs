@@ -7,7 +7,7 @@ use podway_kernel::nft::{Chain, ChainType, Field, Hook, Rule, Value};
 use podway_model::IpFamily;
 use podway_plan::policy::Direction;
 
-use super::{ALLOWED, Map, digit};
+use super::{ALLOWED, DENIED, Gate, Map, digit};
 use crate::policy::{DenialReason, Established, PolicyOptions, SUSPECT_CONNECTION_MARK};
 
 const ICMP6: u8 = 58;
@@ -22,6 +22,16 @@ const KNOWN: &str = "known";
 const FORGED: &str = "forged";
 /// Where those go whose connection is judged again.
 const AGAIN: &str = "again";
+
+/// A packet leaves a pod before it arrives at one.
+const ENFORCED: [Gate; 2] = [
+    Gate::enforced(Direction::Egress),
+    Gate::enforced(Direction::Ingress),
+];
+const AUDIT: [Gate; 2] = [
+    Gate::audit(Direction::Egress),
+    Gate::audit(Direction::Ingress),
+];
 
 /// What is still in the input hook then is for the node itself.
 const AFTER_IPVS: i32 = 110;
@@ -45,10 +55,12 @@ pub(in super::super) fn chains(options: &PolicyOptions) -> Vec<(Chain, Vec<Rule>
         chains.push(regular(AGAIN, again()));
         chains.push(regular(&answers(AGAIN), again_answers()));
     }
-    chains.extend(judging(Way::There, options.log));
+    let mut judges: Vec<Judge> = ENFORCED.map(|gate| Judge::new(gate, Way::There)).into();
     if options.established == Established::Cut {
-        chains.extend(judging(Way::Back, options.log));
+        judges.extend(ENFORCED.map(|gate| Judge::new(gate, Way::Back)));
     }
+    judges.extend(AUDIT.map(|gate| Judge::new(gate, Way::There)));
+    chains.extend(judges.iter().flat_map(|judge| judge.chains(options.log)));
     chains.push(regular(ACCEPTED, vec![Rule::new().priority(0)]));
     chains
 }
@@ -64,26 +76,22 @@ fn hooks() -> Vec<(Chain, Vec<Rule>)> {
             .is(Field::CtState, Value::STATE_ESTABLISHED_RELATED)
             .goto(KNOWN)
     };
-    let forward = vec![
-        known(),
-        Rule::new().jump(&entry(Direction::Egress, Way::There)),
-        Rule::new().jump(&entry(Direction::Ingress, Way::There)),
-    ];
+    let jump = |gate| Rule::new().jump(&Judge::new(gate, Way::There).entry());
+    // What passes is asked about once more, for those who only want to know.
+    let judged = || ENFORCED.into_iter().chain(AUDIT).map(jump);
+    let forward = [known()].into_iter().chain(judged()).collect();
     let input = vec![
         // What the node itself opened is not asked, and neither are its answers.
         Rule::new().is(Field::CtDirection, Value::REPLY).accept(),
         known(),
         neighbour_discovery(),
-        Rule::new().jump(&entry(Direction::Egress, Way::There)),
+        jump(Gate::enforced(Direction::Egress)),
+        jump(Gate::audit(Direction::Egress)),
     ];
     // A connection to a service of IPVS is addressed to the node. IPVS takes it
     // out of the input hook, at 99, and sends it on from the output hook.
-    let translated = vec![
-        Rule::new().is(Field::FibSaddrType, Value::LOCAL).accept(),
-        known(),
-        Rule::new().jump(&entry(Direction::Egress, Way::There)),
-        Rule::new().jump(&entry(Direction::Ingress, Way::There)),
-    ];
+    let own = Rule::new().is(Field::FibSaddrType, Value::LOCAL).accept();
+    let translated = [own, known()].into_iter().chain(judged()).collect();
     let base = |name, hook, priority| Chain::base(name, ChainType::Filter, hook, priority);
     vec![
         (base("forward", Hook::Forward, 0), forward),
@@ -176,67 +184,135 @@ fn again_answers() -> Vec<Rule> {
 }
 
 fn judge_again(way: Way) -> Vec<Rule> {
-    vec![
-        Rule::new().jump(&entry(Direction::Egress, way)),
-        Rule::new().jump(&entry(Direction::Ingress, way)),
-        Rule::new()
-            .connection_unmark(SUSPECT_CONNECTION_MARK)
-            .accept(),
-    ]
+    let jump = |gate| Rule::new().jump(&Judge::new(gate, way).entry());
+    let allowed = Rule::new()
+        .connection_unmark(SUSPECT_CONNECTION_MARK)
+        .accept();
+    ENFORCED.into_iter().map(jump).chain([allowed]).collect()
 }
 
-/// The chains that judge the packets of one way.
-fn judging(way: Way, log: Option<u16>) -> Vec<(Chain, Vec<Rule>)> {
-    let mut chains = Vec::new();
-    for direction in Direction::ALL {
+/// Judges the packets of one way at one gate.
+#[derive(Debug, Clone, Copy)]
+struct Judge {
+    gate: Gate,
+    way: Way,
+}
+
+impl Judge {
+    const fn new(gate: Gate, way: Way) -> Self {
+        Self { gate, way }
+    }
+
+    fn chains(&self, log: Option<u16>) -> Vec<(Chain, Vec<Rule>)> {
         let enter = IpFamily::ALL.map(|family| {
             Rule::new()
-                .lookup(
-                    [pod(direction, way, family)],
-                    &Map::Pods(direction, family).name(),
-                )
-                .goto(&isolated(direction, way, family))
+                .lookup([self.pod(family)], &Map::Pods(self.gate, family).name())
+                .goto(&self.chain("isolated", family))
         });
-        chains.push(regular(&entry(direction, way), enter.to_vec()));
+        let mut chains = vec![regular(&self.entry(), enter.to_vec())];
         for family in IpFamily::ALL {
-            let name = isolated(direction, way, family);
-            let mut rules = judge(direction, way, family);
-            rules.extend(log.map(|group| copy(Rule::new(), &entry(direction, way), group)));
-            rules.extend(deny(direction, way, family));
-            chains.push(regular(&name, rules));
+            chains.push(regular(&self.chain("isolated", family), self.judge(family)));
+            let mut denied: Vec<Rule> = log
+                .map(|group| copy(Rule::new(), &self.entry(), group))
+                .into_iter()
+                .collect();
+            denied.extend(self.deny(family));
+            chains.push(regular(&self.chain("denied", family), denied));
+        }
+        chains
+    }
+
+    /// The packet's priority carries the peer's group from one map to the next,
+    /// and the list of ports behind it: it is the only register that nft's text
+    /// has. It begins at 0, no class, because a pod may set the priority of what
+    /// it sends.
+    ///
+    /// A map without an answer ends its rule and leaves the class as it was; then
+    /// the rules that follow find nothing either, for groups, lists and what they
+    /// mean are classes apart.
+    fn judge(&self, family: IpFamily) -> Vec<Rule> {
+        let (pod, peer, gate) = (self.pod(family), self.peer(family), self.gate);
+        let name = |map: Map| map.name();
+        let steps = [
+            vec![
+                Rule::new().priority(0),
+                Rule::new().priority_from([peer], &name(Map::Groups(family))),
+                Rule::new().priority_from([Field::Priority, pod], &name(Map::Peers(gate, family))),
+            ],
+            vec![Rule::new().priority_from([pod, peer], &name(Map::Blocks(gate, family)))],
+            vec![Rule::new().priority_from([pod], &name(Map::Anybody(gate, family)))],
+        ];
+        let mut rules = Vec::new();
+        for step in steps {
+            rules.extend(step);
+            rules.extend(self.ask_ports(family));
+        }
+        rules.push(Rule::new().goto(&self.chain("denied", family)));
+        rules
+    }
+
+    /// What the list of ports says, or the whole list says of all others.
+    fn ask_ports(&self, family: IpFamily) -> [Rule; 4] {
+        let port = match self.way {
+            Way::There => Field::ThDport,
+            Way::Back => Field::ThSport,
+        };
+        let is = |class| Rule::new().is(Field::Priority, Value::Class(class));
+        [
+            Rule::new()
+                .priority_from_ranges([Field::Priority, Field::L4Proto, port], &Map::Ports.name()),
+            Rule::new().priority_from([Field::Priority], &Map::OtherPorts.name()),
+            is(ALLOWED).goto(ACCEPTED),
+            is(DENIED).goto(&self.chain("denied", family)),
+        ]
+    }
+
+    /// The first counts for the pod. Who only wants to know lets it pass.
+    fn deny(&self, family: IpFamily) -> [Rule; 2] {
+        let denied = Map::Denied(self.gate, family).name();
+        let count = Rule::new().lookup([self.pod(family)], &denied);
+        if self.gate.is_audit {
+            [count, Rule::new().priority(0)]
+        } else {
+            [count.drop(), Rule::new().drop()]
         }
     }
-    chains
-}
 
-/// The packet's priority carries the peer's group from one map to the next, and
-/// the list of ports behind it: it is the only register that nft's text has. It
-/// begins at 0, no class, because a pod may set the priority of what it sends.
-///
-/// A map without an answer ends its rule and leaves the class as it was; then
-/// the rules that follow find nothing either, for groups, lists and what they
-/// mean are classes apart.
-fn judge(direction: Direction, way: Way, family: IpFamily) -> Vec<Rule> {
-    let (pod, peer) = (pod(direction, way, family), peer(direction, way, family));
-    let name = |map: Map| map.name();
-    let mut rules = vec![
-        Rule::new().priority(0),
-        Rule::new().priority_from([peer], &name(Map::Groups(family))),
-        Rule::new().priority_from([Field::Priority, pod], &name(Map::Peers(direction, family))),
-    ];
-    rules.extend(ask_ports(way));
-    rules.push(Rule::new().priority_from([pod, peer], &name(Map::Blocks(direction, family))));
-    rules.extend(ask_ports(way));
-    rules.push(Rule::new().priority_from([pod], &name(Map::Anybody(direction, family))));
-    rules.extend(ask_ports(way));
-    rules
-}
+    /// The chain that finds out whether a pod is judged.
+    fn entry(&self) -> String {
+        self.named(self.gate.to_string())
+    }
 
-/// The first counts for the pod.
-fn deny(direction: Direction, way: Way, family: IpFamily) -> [Rule; 2] {
-    let pod = pod(direction, way, family);
-    let count = Rule::new().lookup([pod], &Map::Denied(direction, family).name());
-    [count.drop(), Rule::new().drop()]
+    fn chain(&self, what: &str, family: IpFamily) -> String {
+        self.named(format!("{}-{what}{}", self.gate, digit(family)))
+    }
+
+    fn named(&self, name: String) -> String {
+        match self.way {
+            Way::There => name,
+            Way::Back => answers(&name),
+        }
+    }
+
+    /// The field of the side that policies isolate.
+    const fn pod(&self, family: IpFamily) -> Field {
+        match (self.gate.direction, self.way) {
+            (Direction::Ingress, Way::There) | (Direction::Egress, Way::Back) => {
+                destination(family)
+            }
+            (Direction::Egress, Way::There) | (Direction::Ingress, Way::Back) => source(family),
+        }
+    }
+
+    /// The field of the other side.
+    const fn peer(&self, family: IpFamily) -> Field {
+        match (self.gate.direction, self.way) {
+            (Direction::Ingress, Way::There) | (Direction::Egress, Way::Back) => source(family),
+            (Direction::Egress, Way::There) | (Direction::Ingress, Way::Back) => {
+                destination(family)
+            }
+        }
+    }
 }
 
 /// A copy of the packet's headers for whoever reads the log, of many packets
@@ -253,65 +329,19 @@ pub(in super::super) fn reason_of(prefix: &str) -> Option<(DenialReason, Way)> {
     if prefix == FORGED {
         return Some((DenialReason::Forged, Way::There));
     }
-    let ways = [Way::There, Way::Back];
-    let entries = Direction::ALL
-        .into_iter()
-        .flat_map(|direction| ways.map(|way| (direction, way)));
-    entries
-        .filter(|(direction, way)| entry(*direction, *way) == prefix)
-        .map(|(direction, way)| (DenialReason::Policies(direction), way))
-        .next()
-}
-
-fn ask_ports(way: Way) -> [Rule; 2] {
-    let port = match way {
-        Way::There => Field::ThDport,
-        Way::Back => Field::ThSport,
+    let gates = Gate::ALL.into_iter();
+    let judges = gates.flat_map(|gate| [Way::There, Way::Back].map(|way| Judge::new(gate, way)));
+    let Judge { gate, way } = judges.into_iter().find(|judge| judge.entry() == prefix)?;
+    let reason = if gate.is_audit {
+        DenialReason::Audit(gate.direction)
+    } else {
+        DenialReason::Policies(gate.direction)
     };
-    [
-        Rule::new()
-            .priority_from_ranges([Field::Priority, Field::L4Proto, port], &Map::Ports.name()),
-        Rule::new()
-            .is(Field::Priority, Value::Class(ALLOWED))
-            .goto(ACCEPTED),
-    ]
-}
-
-/// The chain that finds out whether a pod is isolated.
-fn entry(direction: Direction, way: Way) -> String {
-    named(direction.to_string(), way)
-}
-
-/// The chain that judges an isolated pod.
-fn isolated(direction: Direction, way: Way, family: IpFamily) -> String {
-    named(format!("{direction}-isolated{}", digit(family)), way)
-}
-
-fn named(name: String, way: Way) -> String {
-    match way {
-        Way::There => name,
-        Way::Back => answers(&name),
-    }
+    Some((reason, way))
 }
 
 fn answers(name: &str) -> String {
     format!("{name}-answers")
-}
-
-/// The field of the side that policies isolate.
-const fn pod(direction: Direction, way: Way, family: IpFamily) -> Field {
-    match (direction, way) {
-        (Direction::Ingress, Way::There) | (Direction::Egress, Way::Back) => destination(family),
-        (Direction::Egress, Way::There) | (Direction::Ingress, Way::Back) => source(family),
-    }
-}
-
-/// The field of the other side.
-const fn peer(direction: Direction, way: Way, family: IpFamily) -> Field {
-    match (direction, way) {
-        (Direction::Ingress, Way::There) | (Direction::Egress, Way::Back) => source(family),
-        (Direction::Egress, Way::There) | (Direction::Ingress, Way::Back) => destination(family),
-    }
 }
 
 const fn source(family: IpFamily) -> Field {

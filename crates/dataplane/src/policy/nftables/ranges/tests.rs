@@ -22,6 +22,20 @@ fn blocks(text: &str) -> Vec<(Block, Ports)> {
         .collect()
 }
 
+/// Where blocks overlap, the ports of all.
+fn united(blocks: &[(Block, Ports)], family: IpFamily) -> Vec<Range> {
+    let blocks: Vec<(&Block, &Ports)> = blocks.iter().map(|(block, p)| (block, p)).collect();
+    disjoint(&blocks, family, union)
+}
+
+fn union(ports: &[&Ports]) -> Ports {
+    let mut all = Ports::default();
+    for ports in ports {
+        all.allow(ports.named());
+    }
+    all
+}
+
 fn tcp(port: u16) -> Vec<PortRange> {
     let range = PortRange {
         protocol: Protocol::Tcp,
@@ -85,14 +99,14 @@ fn blocks_become_ranges_apart_from_each_other() {
         ("fd00::/8 80", &[]),
     ];
     for (text, expected) in cases {
-        let ranges = disjoint(&blocks(text), IpFamily::V4);
+        let ranges = united(&blocks(text), IpFamily::V4);
         assert_eq!(shown(&ranges), expected, "{text}");
     }
 }
 
 #[test]
 fn the_whole_of_ipv6_ends_at_its_last_address() {
-    let ranges = disjoint(&blocks("::/0 fd00::/8 80; ff00::/8 81"), IpFamily::V6);
+    let ranges = united(&blocks("::/0 fd00::/8 80; ff00::/8 81"), IpFamily::V6);
     assert_eq!(
         shown(&ranges),
         [
@@ -122,16 +136,12 @@ proptest! {
                 (Block { prefix: net(*host, *length), except }, ports)
             })
             .collect();
-        let ranges = disjoint(&blocks, IpFamily::V4);
+        let ranges = united(&blocks, IpFamily::V4);
         prop_assert!(ranges.windows(2).all(|pair| pair[0].1 < pair[1].0), "{ranges:?}");
         for last in 0..=u8::MAX {
             let address = IpAddr::from(Ipv4Addr::new(10, 0, 0, last));
-            let mut expected = Ports::default();
-            for (block, ports) in &blocks {
-                if block.contains(address) {
-                    expected.unite(ports);
-                }
-            }
+            let covering = blocks.iter().filter(|(block, _)| block.contains(address));
+            let expected = union(&covering.map(|(_, ports)| ports).collect::<Vec<_>>());
             let found = ranges.iter().find(|(first, last, _)| (*first..=*last).contains(&address));
             let found = found.map_or(Ports::None, |(.., ports)| ports.clone());
             prop_assert_eq!(found, expected, "{}", address);
