@@ -45,7 +45,7 @@ const PODS_NEED: [Need; 1] = [Need {
     try_out: |socket| {
         let peer = VethPeer::new("probe-peer");
         let link = NewLink::veth("probe-veth", peer);
-        socket.create_link(&link).map(drop)
+        Ok(socket.create_link(&link).map(drop)?)
     },
 }];
 

@@ -11,10 +11,11 @@ pub mod host_gw;
 pub mod none;
 mod parameters;
 mod routes;
+pub mod udp;
 pub mod vxlan;
 mod watch;
 
-use podway_kernel::route::{self, LinkIndex, Rtnetlink};
+use podway_kernel::route::{LinkIndex, Rtnetlink};
 use podway_plan::overlay::{
     OverlayChange, OverlayMode, OverlaySettings, OverlayTable, Underlay, WireGuardKey,
 };
@@ -92,11 +93,11 @@ pub struct Need {
     /// What to do where it is missing.
     pub remedy: &'static str,
     /// Uses it, in a namespace that is thrown away afterwards.
-    pub try_out: fn(&mut Rtnetlink) -> route::Result<()>,
+    pub try_out: fn(&mut Rtnetlink) -> Result<(), Error>,
 }
 
 /// Every overlay that there is.
-pub const BACKENDS: &[BackendSpec] = &[vxlan::SPEC, host_gw::SPEC, none::SPEC];
+pub const BACKENDS: &[BackendSpec] = &[vxlan::SPEC, host_gw::SPEC, udp::SPEC, none::SPEC];
 
 /// The backend of this name.
 #[must_use]

@@ -19,3 +19,4 @@ pub mod socket;
 pub mod spawn;
 pub mod sysctl;
 pub mod terminal;
+pub mod tun;

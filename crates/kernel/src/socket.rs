@@ -8,6 +8,7 @@
 mod pipe;
 mod poll;
 mod tcp;
+pub mod tunnel;
 mod udp;
 
 use std::io;

@@ -23,9 +23,11 @@ pub struct DeviceName {
 }
 
 /// Every device that an overlay makes.
-pub const DEVICES: [DeviceName; 2] = [
+pub const DEVICES: [DeviceName; 4] = [
     device(OverlayMode::Vxlan, IpFamily::V4, "podway-vxlan", "vxlan"),
     device(OverlayMode::Vxlan, IpFamily::V6, "podway-vxlan6", "vxlan"),
+    device(OverlayMode::Udp, IpFamily::V4, "podway-udp", "tun"),
+    device(OverlayMode::Udp, IpFamily::V6, "podway-udp6", "tun"),
 ];
 
 const fn device(

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use podway_kernel::{route, sysctl};
+use podway_kernel::{route, socket, sysctl, tun};
 use podway_model::IpFamily;
 
 /// Why an overlay could not be programmed.
@@ -10,6 +10,15 @@ pub enum Error {
     /// The kernel refused.
     #[error("cannot program the overlay")]
     Route(#[from] route::Error),
+    /// A TUN device could not be opened.
+    #[error("cannot open the tunnel")]
+    Tun(#[from] tun::Error),
+    /// The sockets between nodes could not be opened.
+    #[error("cannot open the tunnel (is another overlay using the port?)")]
+    Socket(#[from] socket::Error),
+    /// A thread could not be started.
+    #[error("cannot start a thread that moves packets")]
+    Thread(#[source] std::io::Error),
     /// A kernel parameter could not be set.
     #[error("cannot prepare the node for the overlay")]
     Sysctl(#[from] sysctl::Error),

@@ -6,3 +6,4 @@ mod faults;
 mod nodes;
 mod sync;
 mod traffic;
+mod udp;

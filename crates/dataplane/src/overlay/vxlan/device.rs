@@ -70,7 +70,7 @@ impl Vxlan {
 }
 
 /// Makes a device, to see whether the kernel can.
-pub(super) fn try_out(socket: &mut Rtnetlink) -> route::Result<()> {
+pub(super) fn try_out(socket: &mut Rtnetlink) -> Result<(), Error> {
     let vxlan = route::Vxlan {
         vni: 1,
         port: PORT,
@@ -80,7 +80,7 @@ pub(super) fn try_out(socket: &mut Rtnetlink) -> route::Result<()> {
     };
     let link = NewLink::vxlan("probe-vxlan", vxlan);
     let index = socket.create_link(&link)?;
-    socket.delete_link(index)
+    Ok(socket.delete_link(index)?)
 }
 
 /// The device that is there, if it can stay. One of ours that cannot be changed

@@ -22,6 +22,7 @@ use podway_testkit::builders;
 
 pub(crate) const VXLAN: OverlaySettings = OverlaySettings::new(OverlayMode::Vxlan);
 pub(crate) const HOST_GW: OverlaySettings = OverlaySettings::new(OverlayMode::HostGw);
+pub(crate) const UDP: OverlaySettings = OverlaySettings::new(OverlayMode::Udp);
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 const PORT: u16 = 80;
 
