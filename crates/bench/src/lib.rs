@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod measure;
+mod pods;
 mod report;
 mod services;
 
@@ -24,7 +25,7 @@ pub struct Suite {
 }
 
 /// Every suite, in the order in which they run.
-pub const SUITES: &[Suite] = &[services::SUITE];
+pub const SUITES: &[Suite] = &[services::SUITE, pods::SUITE];
 
 /// How much to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
