@@ -87,7 +87,7 @@ pub struct Pods {
 pub struct Overlay {
     /// Whether the agent connects the nodes.
     pub enabled: bool,
-    /// The backend: `vxlan`, `host-gw`, `none`.
+    /// The backend: `vxlan`, `host-gw`, `udp`, `none`.
     pub backend: String,
     /// The VXLAN network identifier, 1 to 16777215; the same on every node.
     pub vni: u32,

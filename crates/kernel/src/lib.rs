@@ -19,4 +19,5 @@ pub mod socket;
 pub mod spawn;
 pub mod sysctl;
 pub mod terminal;
+pub mod thread;
 pub mod tun;

@@ -15,6 +15,9 @@ mod packet;
 mod split;
 mod threads;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 

@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::SockType;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket,
+};
 
 use super::{Error, bind_to, open, set};
 
@@ -210,6 +212,42 @@ impl Place {
             }
         }
         message
+    }
+}
+
+/// Sends whole packets as the host (`raw(7)`, capability `CAP_NET_RAW`): they
+/// are routed as its own, which those that come in by a device are not when the
+/// host's address is their source.
+#[derive(Debug)]
+pub struct RawSender(OwnedFd);
+
+impl RawSender {
+    /// Opens a socket of an address's family.
+    ///
+    /// # Errors
+    /// Without the capability.
+    pub fn open(family: IpAddr) -> io::Result<Self> {
+        let family = match family {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        Ok(Self(socket(
+            family,
+            SockType::Raw,
+            flags,
+            SockProtocol::Raw,
+        )?))
+    }
+
+    /// Sends a packet with its IP header to where that says, which is `to`.
+    ///
+    /// # Errors
+    /// No route, or no room.
+    pub fn send(&self, packet: &[u8], to: IpAddr) -> io::Result<()> {
+        let to = SockaddrStorage::from(SocketAddr::new(to, 0));
+        sendto(self.0.as_raw_fd(), packet, &to, MsgFlags::MSG_DONTWAIT)?;
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::checksum;
 use super::packet::{ICMP, ICMPV6, Ip, V4_HEADER, V6_HEADER, set_length};
 
-/// Flannel's: it has one hop to the pod, and a few more where pods route.
+/// As flannel's: a pod is near, also one of another node.
 const HOPS: u8 = 8;
 
 /// RFC 4443, 2.4 (c): not more than fits everywhere.

@@ -9,7 +9,6 @@ use podway_kernel::tun::{self, Queue};
 use super::directory::Directory;
 use super::icmp::{self, Reason};
 use super::merge::{Merger, Piece};
-use super::offload::Offload;
 use super::packet::Ip;
 
 /// How many trains one round takes at most.
@@ -82,12 +81,6 @@ fn write(queue: &Queue, piece: &Piece<'_>) -> io::Result<()> {
     parts.extend([IoSlice::new(&before), IoSlice::new(header)]);
     parts.extend(payloads.iter().map(|payload| IoSlice::new(payload)));
     give(queue, &parts)
-}
-
-/// Gives the device a packet that this node made itself.
-pub(super) fn write_own(queue: &Queue, packet: &[u8]) -> io::Result<()> {
-    let before = Offload::default().write(0);
-    give(queue, &[IoSlice::new(&before), IoSlice::new(packet)])
 }
 
 fn give(queue: &Queue, parts: &[IoSlice<'_>]) -> io::Result<()> {

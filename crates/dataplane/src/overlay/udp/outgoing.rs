@@ -7,7 +7,6 @@ use std::ops::Range;
 use podway_kernel::socket::tunnel::{self, MOST_BYTES, MOST_SEGMENTS, Train};
 use podway_kernel::tun::{self, Queue};
 
-use super::directory::Directory;
 use super::icmp::{self, Reason};
 use super::offload::{self, Offload};
 use super::packet::Ip;
@@ -243,15 +242,5 @@ fn send_singly(socket: &UdpSocket, train: &Train<'_>) {
         };
         // Lost, as above.
         let _ = tunnel::send(socket, &[single]);
-    }
-}
-
-/// Sends one packet that this node made itself.
-pub(super) fn send_own(socket: &UdpSocket, directory: &Directory, packet: &[u8]) {
-    let way = Ip::read(packet).and_then(|ip| directory.way(ip.destination));
-    if let Some(to) = way {
-        let mut trains = Trains::default();
-        trains.add(to, &[packet]);
-        trains.send(socket);
     }
 }

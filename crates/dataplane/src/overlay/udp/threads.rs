@@ -9,12 +9,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use podway_kernel::socket::{Interest, Poller, Waker, tunnel};
+use podway_kernel::socket::tunnel::{self, RawSender};
+use podway_kernel::socket::{Interest, Poller, Waker};
 use podway_kernel::tun::{Queue, Tun};
 
 use super::directory::Directory;
-use super::incoming::{self, Incoming};
-use super::outgoing::{self, Outgoing};
+use super::incoming::Incoming;
+use super::outgoing::Outgoing;
+use super::packet::Ip;
 use crate::overlay::Error;
 
 /// More threads than this gain little: each moves several Gbit/s.
@@ -96,6 +98,7 @@ impl Tunnel {
             is_ending: self.is_ending.clone(),
             outgoing: Outgoing::new(),
             incoming: Incoming::new(merges_udp),
+            raw: RawSender::open(own).ok(),
             answers: (Instant::now(), 0),
         };
         let thread = thread::Builder::new().name(format!("podway-move-{number}"));
@@ -134,12 +137,16 @@ struct Mover {
     is_ending: Arc<AtomicBool>,
     outgoing: Outgoing,
     incoming: Incoming,
+    /// Sends answers; `None` where it may not.
+    raw: Option<RawSender>,
     /// Since when answers are counted, and how many there were.
     answers: (Instant, u32),
 }
 
 impl Mover {
     fn run(mut self, mut poller: Poller) -> io::Result<()> {
+        // Without the capability packets wait for their turn.
+        let _ = podway_kernel::thread::come_first();
         let mut last = Instant::now();
         while !self.is_ending.load(Ordering::Relaxed) {
             let sent = self.send()?;
@@ -166,26 +173,32 @@ impl Mover {
         let moved = self
             .outgoing
             .round(&self.queue, &self.socket, way, self.own)?;
-        for answer in std::mem::take(&mut self.outgoing.answers) {
-            if self.may_answer() {
-                incoming::write_own(&self.queue, &answer)?;
-            }
-        }
+        let answers = std::mem::take(&mut self.outgoing.answers);
+        self.answer(&answers);
         Ok(moved)
     }
 
     fn receive(&mut self) -> io::Result<bool> {
-        let directory = self.directory.clone();
-        let directory = directory.read();
+        let directory = self.directory.read();
         let moved = self
             .incoming
             .round(&self.queue, &self.socket, &directory, self.own)?;
-        for answer in std::mem::take(&mut self.incoming.answers) {
-            if self.may_answer() {
-                outgoing::send_own(&self.socket, &directory, &answer);
+        drop(directory);
+        let answers = std::mem::take(&mut self.incoming.answers);
+        self.answer(&answers);
+        Ok(moved)
+    }
+
+    fn answer(&mut self, answers: &[Vec<u8>]) {
+        for answer in answers {
+            let Some(ip) = Ip::read(answer) else { continue };
+            if self.may_answer()
+                && let Some(raw) = &self.raw
+            {
+                // Lost, as any packet may be.
+                let _ = raw.send(answer, ip.destination);
             }
         }
-        Ok(moved)
     }
 
     fn may_answer(&mut self) -> bool {
