@@ -57,7 +57,7 @@ impl ControlPlaneArgs {
         let advertise: Vec<SocketAddr> = self
             .ip_families
             .iter()
-            .map(|&family| SocketAddr::new(topology::gateway(family).addr(), topology::API_PORT))
+            .map(|&family| SocketAddr::new(topology::gateway(0, family).addr(), topology::API_PORT))
             .collect();
         let data = paths.control_plane().join("data");
         make_folder(&data)?;
@@ -70,7 +70,7 @@ impl ControlPlaneArgs {
                 .collect(),
             node_ports: NODE_PORTS,
             advertise,
-            server_names: topology::both(topology::gateway)
+            server_names: topology::both(|family| topology::gateway(0, family))
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
@@ -126,7 +126,7 @@ fn say_ready() -> io::Result<()> {
 fn on_underlay(lab: &LabName) -> Result<Vec<TcpListener>, Error> {
     let underlay = NetNs::named(&lab.namespace("underlay"))?;
     let mut listeners = Vec::new();
-    for address in topology::both(topology::gateway) {
+    for address in topology::both(|family| topology::gateway(0, family)) {
         let address = SocketAddr::new(address, topology::API_PORT);
         let listener = underlay.run(|| TcpListener::bind(address))?;
         listeners
@@ -159,7 +159,7 @@ fn write_kubeconfigs(server: &ApiServer, paths: &LabPaths, port: u16) -> Result<
     let admin = format!("https://127.0.0.1:{port}");
     server.write_kubeconfig(&paths.kubeconfig(), User::Admin, &admin)?;
     // The underlay has both families whatever the pods have.
-    let gateway = topology::gateway(IpFamily::V4).addr();
+    let gateway = topology::gateway(0, IpFamily::V4).addr();
     let nodes = format!("https://{}", SocketAddr::new(gateway, topology::API_PORT));
     server.write_kubeconfig(&paths.node_kubeconfig(), User::Node, &nodes)?;
     Ok(())

@@ -94,7 +94,7 @@ pub fn start_node(name: &LabName, node: &str, progress: &mut dyn FnMut(Step)) ->
     let _lock = Lock::take(name)?;
     let record = LabRecord::existing(name)?;
     let index = record.node(name, node)?;
-    let underlay = underlay::ensure(name, progress)?;
+    let underlay = underlay::ensure(name, record.segments, progress)?;
     ensure_node(name, &record, &underlay, index, progress)?;
     block_on(async {
         let client = podway_watch::client::connect(Some(&LabPaths::new(name).kubeconfig())).await?;

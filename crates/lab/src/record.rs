@@ -11,14 +11,26 @@ use crate::files::write_whole;
 use crate::paths::LabPaths;
 use crate::{Error, LabName, Settings, name, topology};
 
+const fn one() -> usize {
+    1
+}
+
 /// A lab as it was asked for by the last `up`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LabRecord {
     /// How many nodes there are.
     pub(crate) nodes: usize,
+    /// How many segments the underlay has.
+    #[serde(default = "one")]
+    pub(crate) segments: usize,
     pub(crate) proxy_mode: String,
     pub(crate) overlay: String,
+    /// Overlays whose packets are taken as well, while the lab is switched.
+    #[serde(default)]
+    pub(crate) also: Vec<String>,
+    #[serde(default)]
+    pub(crate) direct_routing: bool,
     families: Vec<Family>,
     /// The binary `podway` that the lab's processes run.
     pub(crate) program: PathBuf,
@@ -49,6 +61,18 @@ impl LabRecord {
             let reason = format!("a lab has 1 to {} nodes", topology::MOST_NODES);
             return wrong("--nodes", nodes.to_string(), reason);
         }
+        let segments = settings.segments;
+        if segments == 0 || segments > topology::MOST_SEGMENTS {
+            let reason = format!("a lab has 1 to {} segments", topology::MOST_SEGMENTS);
+            return wrong("--segments", segments.to_string(), reason);
+        }
+        if let Some(before) = before.filter(|before| before.segments != segments) {
+            let reason = format!(
+                "the running lab has {}, and addresses that are given stay: `podway lab down` it first",
+                before.segments
+            );
+            return wrong("--segments", segments.to_string(), reason);
+        }
         let families: Vec<Family> = settings
             .ip_families
             .iter()
@@ -77,8 +101,11 @@ impl LabRecord {
         }
         Ok(Self {
             nodes: nodes.max(before.map_or(0, |before| before.nodes)),
+            segments,
             proxy_mode: settings.proxy_mode.clone(),
             overlay: settings.overlay.clone(),
+            also: Vec::new(),
+            direct_routing: settings.direct_routing,
             families,
             program: settings.program.clone(),
         })

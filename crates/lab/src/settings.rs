@@ -11,10 +11,15 @@ pub struct Settings {
     pub name: LabName,
     /// How many nodes: 1 to 200. A running lab is grown to this number, never shrunk.
     pub nodes: usize,
+    /// How many segments the underlay has, 1 or 2: nodes take turns on them, and a
+    /// router is between. Stays as it is for a running lab.
+    pub segments: usize,
     /// `services.mode` of every node's agent.
     pub proxy_mode: String,
     /// `overlay.backend` of every node's agent.
     pub overlay: String,
+    /// `overlay.directRouting` of every node's agent.
+    pub direct_routing: bool,
     /// The families of pods and services; the first is the primary one. The
     /// underlay always has both.
     pub ip_families: Vec<IpFamily>,
@@ -32,8 +37,10 @@ impl Settings {
         Self {
             name,
             nodes: 3,
+            segments: 1,
             proxy_mode: "nftables".to_owned(),
             overlay: "vxlan".to_owned(),
+            direct_routing: false,
             ip_families: vec![IpFamily::V4, IpFamily::V6],
             apply: Vec::new(),
             program,

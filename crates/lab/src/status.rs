@@ -95,7 +95,7 @@ pub fn status(name: &LabName) -> Result<Status, Error> {
     let nodes = record.node_names().into_iter().map(|node| {
         let [agent, kubelet] = roles::of_node(name, &node).map(|place| ProcessStatus::of(&place));
         let pods = PodRecord::all_in(&roles::node_paths(name, &node).pods());
-        let address = |family| underlay::address(&node, family);
+        let address = |family| underlay::address(&node, record.segments, family);
         NodeStatus {
             addresses: topology::both(address),
             namespace: name.namespace(&node),

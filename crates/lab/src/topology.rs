@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use podway_model::IpFamily;
 
-/// The underlay's IPv4 prefix is 172.16.0.0/24, so that MetalLB's classic pool
-/// 172.16.0.200-240 works unchanged.
-const UNDERLAY_V4: [u8; 3] = [172, 16, 0];
-/// The underlay's IPv6 prefix is fd00:172:16::/64.
-const UNDERLAY_V6: [u16; 4] = [0xfd00, 0x172, 0x16, 0];
-/// The host part of the underlay's gateway: the underlay namespace itself.
+/// The first segment's IPv4 prefix is 172.16.0.0/24, so that MetalLB's classic
+/// pool 172.16.0.200-240 works unchanged; the second's is 172.16.1.0/24.
+const UNDERLAY_V4: [u8; 2] = [172, 16];
+/// The first segment's IPv6 prefix is fd00:172:16::/64, the second's
+/// fd00:172:16:1::/64.
+const UNDERLAY_V6: [u16; 3] = [0xfd00, 0x172, 0x16];
+/// The host part of a segment's gateway: the underlay namespace itself.
 const GATEWAY: u8 = 1;
 /// Nodes count from 172.16.0.11, host part 11.
 const BEFORE_NODES: u8 = 10;
@@ -19,6 +20,8 @@ const CLIENT: u8 = 250;
 
 /// The port of the API server on the underlay.
 pub(crate) const API_PORT: u16 = 6443;
+/// The most segments: so many that there is something to decide.
+pub(crate) const MOST_SEGMENTS: usize = 2;
 /// The most nodes that fit below the pool at .200.
 pub(crate) const MOST_NODES: usize = 150;
 
@@ -40,19 +43,30 @@ pub(crate) fn node_pod_prefix(index: usize, family: IpFamily) -> IpNet {
     }
 }
 
-/// The underlay's gateway with the underlay's prefix length.
-pub(crate) fn gateway(family: IpFamily) -> IpNet {
-    on_underlay(GATEWAY, family)
+/// A segment's gateway with the segment's prefix length. The segments are
+/// counted from 0.
+pub(crate) fn gateway(segment: usize, family: IpFamily) -> IpNet {
+    on_underlay(segment, GATEWAY, family)
 }
 
-/// A node's address on the underlay, with its prefix length.
-pub(crate) fn node(index: usize, family: IpFamily) -> IpNet {
-    on_underlay(BEFORE_NODES + host_part(index), family)
+/// The segment that a node is on, of so many: nodes take turns, so that a lab
+/// can grow.
+pub(crate) const fn segment_of(index: usize, segments: usize) -> usize {
+    match index.checked_sub(1) {
+        Some(before) if segments > 1 => before % segments,
+        _ => 0,
+    }
+}
+
+/// A node's address on the underlay of so many segments, with its prefix length.
+pub(crate) fn node(index: usize, segments: usize, family: IpFamily) -> IpNet {
+    let segment = segment_of(index, segments);
+    on_underlay(segment, BEFORE_NODES + host_part(index), family)
 }
 
 /// The outside client's address on the underlay, with its prefix length.
 pub(crate) fn client(family: IpFamily) -> IpNet {
-    on_underlay(CLIENT, family)
+    on_underlay(0, CLIENT, family)
 }
 
 /// The addresses of one place in both families, IPv4 first.
@@ -65,13 +79,17 @@ pub(crate) fn both(address: impl Fn(IpFamily) -> IpNet) -> Vec<IpAddr> {
 
 /// The host part is written as a decimal number in both families, so that .11
 /// and ::11 are the same node to the eye.
-fn on_underlay(host: u8, family: IpFamily) -> IpNet {
+fn on_underlay(segment: usize, host: u8, family: IpFamily) -> IpNet {
+    let segment = u8::try_from(segment).unwrap_or(u8::MAX);
     match family {
         IpFamily::V4 => {
-            let [a, b, c] = UNDERLAY_V4;
-            v4([a, b, c, host], 24)
+            let [a, b] = UNDERLAY_V4;
+            v4([a, b, segment, host], 24)
         }
-        IpFamily::V6 => v6(UNDERLAY_V6, as_it_reads(host), 64),
+        IpFamily::V6 => {
+            let [a, b, c] = UNDERLAY_V6;
+            v6([a, b, c, segment.into()], as_it_reads(host), 64)
+        }
     }
 }
 
@@ -107,12 +125,21 @@ mod tests {
     fn the_addresses_are_those_of_the_design() {
         use IpFamily::{V4, V6};
         for (what, address, expected) in [
-            ("gateway", gateway(V4), "172.16.0.1/24"),
-            ("gateway", gateway(V6), "fd00:172:16::1/64"),
-            ("node1", node(1, V4), "172.16.0.11/24"),
-            ("node1", node(1, V6), "fd00:172:16::11/64"),
-            ("node150", node(150, V4), "172.16.0.160/24"),
-            ("node150", node(150, V6), "fd00:172:16::160/64"),
+            ("gateway", gateway(0, V4), "172.16.0.1/24"),
+            ("gateway", gateway(0, V6), "fd00:172:16::1/64"),
+            ("second gateway", gateway(1, V4), "172.16.1.1/24"),
+            ("second gateway", gateway(1, V6), "fd00:172:16:1::1/64"),
+            ("node1", node(1, 1, V4), "172.16.0.11/24"),
+            ("node1", node(1, 1, V6), "fd00:172:16::11/64"),
+            ("node2 of two segments", node(2, 2, V4), "172.16.1.12/24"),
+            (
+                "node2 of two segments",
+                node(2, 2, V6),
+                "fd00:172:16:1::12/64",
+            ),
+            ("node3 of two segments", node(3, 2, V4), "172.16.0.13/24"),
+            ("node150", node(150, 1, V4), "172.16.0.160/24"),
+            ("node150", node(150, 1, V6), "fd00:172:16::160/64"),
             ("client", client(V4), "172.16.0.250/24"),
             ("client", client(V6), "fd00:172:16::250/64"),
             ("pods of node1", node_pod_prefix(1, V4), "10.244.1.0/24"),

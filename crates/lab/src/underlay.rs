@@ -1,5 +1,6 @@
-//! The network below the nodes: a bridge in a namespace of its own, with a link
-//! to each node and to the outside client. The machine's own namespace gets no
+//! The network below the nodes: a bridge for each segment in a namespace of its
+//! own, which is the router between them, with a link to each node and to the
+//! outside client. The machine's own namespace gets no
 //! address and no route.
 
 use ipnet::IpNet;
@@ -12,8 +13,8 @@ use crate::name::node_index;
 use crate::step::{Outcome, Step};
 use crate::{Error, LabName, topology};
 
-/// The bridge in the underlay's namespace.
-const BRIDGE: &str = "underlay";
+/// The bridges in the underlay's namespace, one for each segment.
+const BRIDGES: [&str; topology::MOST_SEGMENTS] = ["underlay", "underlay1"];
 /// The link of a node or the client, inside its namespace.
 const LINK: &str = "eth0";
 /// The underlay's place among the lab's namespaces.
@@ -34,18 +35,24 @@ const PARAMETERS: [(&str, &str); 6] = [
     ("net/ipv6/conf/default/accept_dad", "0"),
 ];
 
-/// Makes the underlay's namespace and bridge, or completes it.
-pub(crate) fn ensure(lab: &LabName, progress: &mut dyn FnMut(Step)) -> Result<NetNs, Error> {
+/// Makes the underlay's namespace and bridges, or completes it.
+pub(crate) fn ensure(
+    lab: &LabName,
+    segments: usize,
+    progress: &mut dyn FnMut(Step),
+) -> Result<NetNs, Error> {
     let namespace = ensure_namespace(lab, UNDERLAY, progress)?;
     let mut links = Rtnetlink::open_in(&namespace)?;
-    let bridge = match links.link(BRIDGE)? {
-        Some(link) => link.index,
-        None => links.create_link(&NewLink::bridge(BRIDGE))?,
-    };
-    for family in IpFamily::ALL {
-        links.add_address(bridge, topology::gateway(family))?;
+    for (segment, name) in BRIDGES.into_iter().enumerate().take(segments.max(1)) {
+        let bridge = match links.link(name)? {
+            Some(link) => link.index,
+            None => links.create_link(&NewLink::bridge(name))?,
+        };
+        for family in IpFamily::ALL {
+            links.add_address(bridge, topology::gateway(segment, family))?;
+        }
+        links.change_link(bridge, &LinkChange::new().up())?;
     }
-    links.change_link(bridge, &LinkChange::new().up())?;
     Ok(namespace)
 }
 
@@ -55,14 +62,16 @@ pub(crate) fn ensure_place(
     lab: &LabName,
     underlay: &NetNs,
     place: &str,
+    segments: usize,
     progress: &mut dyn FnMut(Step),
 ) -> Result<NetNs, Error> {
     let namespace = ensure_namespace(lab, place, progress)?;
+    let segment = segment_of(place, segments);
     let mut links = Rtnetlink::open_in(&namespace)?;
     let link = match links.link(LINK)? {
         Some(link) => link.index,
         None => {
-            connect(underlay, place, &namespace)?;
+            connect(underlay, place, BRIDGES[segment], &namespace)?;
             let link = links.link(LINK)?;
             link.ok_or_else(|| {
                 Error::io(format!("find {LINK} of {place}"))(std::io::ErrorKind::NotFound.into())
@@ -71,11 +80,12 @@ pub(crate) fn ensure_place(
         }
     };
     for family in IpFamily::ALL {
-        links.add_address(link, address(place, family))?;
+        links.add_address(link, address(place, segments, family))?;
     }
     links.change_link(link, &LinkChange::new().up())?;
     for family in IpFamily::ALL {
-        links.replace_route(&Route::default_via(topology::gateway(family).addr()))?;
+        let gateway = topology::gateway(segment, family).addr();
+        links.replace_route(&Route::default_via(gateway))?;
     }
     Ok(namespace)
 }
@@ -91,18 +101,22 @@ pub(crate) fn disconnect(lab: &LabName, place: &str) -> Result<(), Error> {
 }
 
 /// A place's address on the underlay, with its prefix length.
-pub(crate) fn address(place: &str, family: IpFamily) -> IpNet {
+pub(crate) fn address(place: &str, segments: usize, family: IpFamily) -> IpNet {
     match node_index(place) {
-        Some(index) => topology::node(index, family),
+        Some(index) => topology::node(index, segments, family),
         None => topology::client(family),
     }
 }
 
-/// Makes the veth pair between the bridge and a namespace. The end on the
-/// bridge has the place's name.
-fn connect(underlay: &NetNs, place: &str, namespace: &NetNs) -> Result<(), Error> {
+fn segment_of(place: &str, segments: usize) -> usize {
+    node_index(place).map_or(0, |index| topology::segment_of(index, segments))
+}
+
+/// Makes the veth pair between a bridge and a namespace. The end on the bridge
+/// has the place's name.
+fn connect(underlay: &NetNs, place: &str, bridge: &str, namespace: &NetNs) -> Result<(), Error> {
     let mut links = Rtnetlink::open_in(underlay)?;
-    let bridge = links.link(BRIDGE)?;
+    let bridge = links.link(bridge)?;
     // Left over from a namespace that somebody deleted a moment ago: the
     // kernel frees its end later.
     if let Some(stale) = links.link(place)? {

@@ -45,8 +45,9 @@ pub fn up(settings: &Settings, progress: &mut dyn FnMut(Step)) -> Result<Status,
     nodes::check(name, &record)?;
     make_folder(&LabPaths::new(name).control_plane())?;
     record.write(name)?;
-    let underlay = underlay::ensure(name, progress)?;
-    underlay::ensure_place(name, &underlay, underlay::CLIENT, progress)?;
+    let underlay = underlay::ensure(name, record.segments, progress)?;
+    let segments = record.segments;
+    underlay::ensure_place(name, &underlay, underlay::CLIENT, segments, progress)?;
     start_control_plane(name, &record, progress)?;
     for index in 1..=record.nodes {
         ensure_node(name, &record, &underlay, index, progress)?;

@@ -210,8 +210,15 @@ pub(crate) struct LabUpArgs {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) nodes: u8,
+    /// How many segments the underlay has: nodes take turns on them, and a router
+    /// is between
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub(crate) segments: u8,
     #[command(flatten)]
     pub(crate) modes: Modes,
+    /// No tunnel between nodes of one segment (overlays vxlan and udp)
+    #[arg(long)]
+    pub(crate) direct_routing: bool,
     /// Address families, the first is the primary one
     #[arg(long, value_delimiter = ',', default_value = "ipv4,ipv6")]
     pub(crate) ip_families: Vec<IpFamilyName>,

@@ -65,6 +65,8 @@ fn settings(args: LabUpArgs) -> anyhow::Result<Settings> {
     let families: Vec<IpFamily> = args.ip_families.into_iter().map(family).collect();
     Ok(Settings {
         nodes: usize::from(args.nodes),
+        segments: usize::from(args.segments),
+        direct_routing: args.direct_routing,
         proxy_mode: args.modes.proxy_mode,
         overlay: args.modes.overlay,
         ip_families: families,

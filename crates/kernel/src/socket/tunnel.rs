@@ -2,13 +2,14 @@
 //! of one length as one piece (`UDP_SEGMENT`, `UDP_GRO` of linux/udp.h).
 
 use std::io::{self, IoSlice};
-use std::mem::{MaybeUninit, size_of, zeroed};
+use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, SockaddrStorage,
+    sendto, socket,
 };
 
 use super::{Error, bind_to, open, set};
@@ -170,17 +171,14 @@ fn wait_for_room(socket: &UdpSocket) -> io::Result<()> {
 
 /// What a message to send points to.
 struct Place {
-    address: libc::sockaddr_storage,
-    length: libc::socklen_t,
+    address: SockaddrStorage,
     control: Control,
 }
 
 impl Place {
     fn of(train: &Train<'_>) -> Self {
-        let (address, length) = storage_of(train.to);
         Self {
-            address,
-            length,
+            address: SockaddrStorage::from(train.to),
             control: [0; 8],
         }
     }
@@ -189,9 +187,9 @@ impl Place {
         // SAFETY: plain old data, for which all zeroes is a value.
         let mut message: libc::mmsghdr = unsafe { zeroed() };
         let header = &mut message.msg_hdr;
-        header.msg_name = (&raw mut self.address).cast();
-        header.msg_namelen = self.length;
         // The kernel does not write to what it sends.
+        header.msg_name = self.address.as_ptr().cast_mut().cast();
+        header.msg_namelen = self.address.len();
         header.msg_iov = train.parts.as_ptr().cast_mut().cast();
         header.msg_iovlen = train.parts.len() as _;
         if let Some(segment) = train.segment {
@@ -374,47 +372,6 @@ fn segment_of(header: &libc::msghdr) -> Option<usize> {
         }
     }
     None
-}
-
-fn storage_of(address: SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
-    let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    let length = match address {
-        SocketAddr::V4(address) => {
-            let name = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: address.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from(*address.ip()).to_be(),
-                },
-                sin_zero: [0; 8],
-            };
-            // SAFETY: a `sockaddr_storage` has room and alignment for every
-            // address.
-            unsafe { storage.as_mut_ptr().cast::<libc::sockaddr_in>().write(name) };
-            length_of::<libc::sockaddr_in>()
-        }
-        SocketAddr::V6(address) => {
-            let name = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: address.port().to_be(),
-                sin6_flowinfo: address.flowinfo(),
-                sin6_addr: libc::in6_addr {
-                    s6_addr: address.ip().octets(),
-                },
-                sin6_scope_id: address.scope_id(),
-            };
-            // SAFETY: as above.
-            unsafe {
-                storage
-                    .as_mut_ptr()
-                    .cast::<libc::sockaddr_in6>()
-                    .write(name)
-            };
-            length_of::<libc::sockaddr_in6>()
-        }
-    };
-    // SAFETY: all of it was zeroed, and the address written over it.
-    (unsafe { storage.assume_init() }, length)
 }
 
 fn address_of(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {

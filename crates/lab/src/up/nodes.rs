@@ -32,7 +32,7 @@ pub(crate) fn ensure_node(
     progress: &mut dyn FnMut(Step),
 ) -> Result<(), Error> {
     let node = node_name(index);
-    let namespace = underlay::ensure_place(lab, underlay, &node, progress)?;
+    let namespace = underlay::ensure_place(lab, underlay, &node, record.segments, progress)?;
     let paths = roles::node_paths(lab, &node);
     for folder in [
         paths.network_configs(),
@@ -134,6 +134,8 @@ fn configuration(lab: &LabName, record: &LabRecord, index: usize) -> Result<Stri
         },
         overlay: Overlay {
             backend: record.overlay.clone(),
+            also: record.also.clone(),
+            direct_routing: record.direct_routing,
             ..Overlay::default()
         },
         services: Services {
@@ -161,7 +163,7 @@ fn kubelet_arguments(lab: &LabName, record: &LabRecord, index: usize) -> Vec<Str
         .iter()
         .map(|&family| topology::node_pod_prefix(index, family).to_string())
         .collect();
-    let addresses: Vec<String> = node_addresses(index, &families)
+    let addresses: Vec<String> = node_addresses(index, record.segments, &families)
         .iter()
         .map(ToString::to_string)
         .collect();
@@ -179,9 +181,9 @@ fn kubelet_arguments(lab: &LabName, record: &LabRecord, index: usize) -> Vec<Str
 }
 
 /// A node's addresses: those of the lab's families, the primary one first.
-fn node_addresses(index: usize, families: &[IpFamily]) -> Vec<IpAddr> {
+fn node_addresses(index: usize, segments: usize, families: &[IpFamily]) -> Vec<IpAddr> {
     families
         .iter()
-        .map(|&family| topology::node(index, family).addr())
+        .map(|&family| topology::node(index, segments, family).addr())
         .collect()
 }
