@@ -1,5 +1,6 @@
 //! `PodwayConfiguration`: the agent's one file.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
@@ -119,20 +120,6 @@ pub struct Overlay {
     pub subnet_file: Option<PathBuf>,
 }
 
-/// Section `services`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Services {
-    /// Whether the agent serves Services.
-    pub enabled: bool,
-    /// The mode: `nftables`.
-    pub mode: String,
-    /// Masquerade every connection to a cluster IP.
-    pub masquerade_all: bool,
-    /// Which of the node's addresses serve node ports. Empty: all but loopback.
-    pub node_port_addresses: Vec<IpNet>,
-}
-
 /// Section `policies`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -168,6 +155,19 @@ pub struct Observability {
     /// Whether the agent publishes its status (ConfigMap
     /// `kube-system/podway-node-<node>`) and Events about broken objects.
     pub enabled: bool,
+    /// Where `/healthz` and `/livez` are answered: an address with a port, or
+    /// `off`. Default: `0.0.0.0:10256` where the agent serves Services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_address: Option<Listen>,
+    /// Where `/metrics`, `/proxyMode` and `/configz` are answered. Default:
+    /// `127.0.0.1:10249` where the agent serves Services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_address: Option<Listen>,
+    /// Whether an address that cannot be bound ends the agent.
+    pub bind_hard_fail: bool,
+    /// A change that is not in force after so many seconds makes the answers
+    /// 503.
+    pub late_after_seconds: u32,
 }
 
 fn default_state_dir() -> PathBuf {
@@ -225,17 +225,6 @@ impl Default for Overlay {
     }
 }
 
-impl Default for Services {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            mode: "nftables".to_owned(),
-            masquerade_all: false,
-            node_port_addresses: Vec::new(),
-        }
-    }
-}
-
 impl Default for Policies {
     fn default() -> Self {
         Self {
@@ -250,7 +239,13 @@ impl Default for Policies {
 
 impl Default for Observability {
     fn default() -> Self {
-        Self { enabled: true }
+        Self {
+            enabled: true,
+            health_address: None,
+            metrics_address: None,
+            bind_hard_fail: false,
+            late_after_seconds: 60,
+        }
     }
 }
 
@@ -294,6 +289,36 @@ impl Configuration {
         serde_saphyr::to_string(self)
     }
 
+    /// Where health is answered, if anywhere.
+    pub(crate) fn health_address(&self) -> Option<SocketAddr> {
+        self.address(
+            self.observability.health_address,
+            10_256,
+            Ipv4Addr::UNSPECIFIED,
+        )
+    }
+
+    /// Where metrics are answered, if anywhere.
+    pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
+        self.address(
+            self.observability.metrics_address,
+            10_249,
+            Ipv4Addr::LOCALHOST,
+        )
+    }
+
+    /// Beside another proxy its ports are that one's.
+    fn address(&self, given: Option<Listen>, port: u16, host: Ipv4Addr) -> Option<SocketAddr> {
+        match given {
+            Some(Listen::Off) => None,
+            Some(Listen::At(address)) => Some(address),
+            None => self
+                .services
+                .enabled
+                .then(|| SocketAddr::from((host, port))),
+        }
+    }
+
     /// The socket on which the CNI plugin reaches the agent.
     #[must_use]
     pub fn socket_path(&self) -> PathBuf {
@@ -304,6 +329,11 @@ impl Configuration {
 }
 
 mod check;
+mod listen;
+mod services;
+
+pub use listen::Listen;
+pub use services::{Conntrack, Ipvs, LocalPods, NodePortAddress, Services};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use podway_watch::client::ClientError;
@@ -55,6 +56,21 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// An address cannot be listened at, and the configuration says that this
+    /// is fatal.
+    #[error("listen at {address} for {what}: is another process there?")]
+    Listen {
+        /// What is answered there.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Configuration(String),
     /// A thread or the runtime cannot be started.
     #[error("start {what}")]
     Start {

@@ -13,6 +13,7 @@ use podway_dataplane as dataplane;
 use crate::config::Configuration;
 use crate::error::Error;
 use crate::feature::Feature;
+use crate::metrics::Metrics;
 use crate::status::Writes;
 use masquerade::Masquerade;
 use overlay::Overlay;
@@ -57,7 +58,7 @@ impl Features {
             )?;
             let services = Services::open(spec, &config.services, node.clone(), counters.clone())
                 .map_err(failed("services"))?;
-            features.ports.extend(services.netlink_port());
+            features.ports.extend(services.netlink_ports());
             features.all.push(Box::new(services));
         }
         if config.pods.enabled && config.pods.masquerade {
@@ -104,6 +105,7 @@ pub(crate) struct Counters(Arc<Counted>);
 struct Counted {
     transactions: AtomicU64,
     objects: AtomicU64,
+    metrics: Metrics,
 }
 
 impl Counters {
@@ -123,6 +125,10 @@ impl Counters {
             .transactions
             .fetch_add(transactions, Ordering::Relaxed);
         counted.objects.fetch_add(objects, Ordering::Relaxed);
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     pub(crate) fn total(&self) -> Writes {

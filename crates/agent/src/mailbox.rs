@@ -6,6 +6,7 @@
 //! never holds more than the cluster has objects.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
@@ -14,6 +15,8 @@ use podway_cni::agent_protocol::{Attachment, Detachment};
 use podway_model::{Change, Object, ObjectKind, ObjectRef};
 use podway_watch::client::Notice;
 use podway_watch::objects::Fault;
+
+use crate::health::Health;
 
 /// Something that is answered once it is done.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(crate) struct Batch {
     pub(crate) lists: BTreeMap<ObjectKind, Vec<Object>>,
     /// The latest change of each object.
     pub(crate) changes: BTreeMap<ObjectRef, Change>,
+    /// Revisions up to which kinds are known, after all of that.
+    pub(crate) seen: BTreeMap<ObjectKind, u64>,
     /// The latest faults of each object; an empty list takes back what was.
     pub(crate) faults: BTreeMap<ObjectRef, Vec<Fault>>,
     /// Watches that were lost (with the cause) or regained.
@@ -55,6 +60,7 @@ impl Batch {
     fn is_empty(&self) -> bool {
         self.lists.is_empty()
             && self.changes.is_empty()
+            && self.seen.is_empty()
             && self.faults.is_empty()
             && self.watches.is_empty()
             && self.requests.is_empty()
@@ -73,6 +79,11 @@ impl Batch {
                 let reference = match &change {
                     Change::Upsert(object) => object.reference(),
                     Change::Delete(reference) => reference.clone(),
+                    Change::Seen(kind, revision) => {
+                        let seen = self.seen.entry(*kind).or_default();
+                        *seen = (*seen).max(*revision);
+                        return;
+                    }
                     Change::Replace(..) => return,
                 };
                 self.changes.insert(reference, change);
@@ -94,9 +105,11 @@ impl Batch {
     pub(crate) fn take_changes(&mut self) -> impl Iterator<Item = Change> + use<> {
         let lists = std::mem::take(&mut self.lists).into_iter();
         let changes = std::mem::take(&mut self.changes).into_values();
+        let seen = std::mem::take(&mut self.seen).into_iter();
         lists
             .map(|(kind, objects)| Change::Replace(kind, objects))
             .chain(changes)
+            .chain(seen.map(|(kind, revision)| Change::Seen(kind, revision)))
     }
 }
 
@@ -105,10 +118,15 @@ impl Batch {
 pub(crate) struct Mailbox {
     batch: Mutex<Batch>,
     arrived: Condvar,
+    /// Is told since when changes wait.
+    pub(crate) health: Arc<Health>,
 }
 
 impl Mailbox {
     pub(crate) fn notice(&self, notice: Notice) {
+        if concerns_services(&notice) {
+            self.health.queue(Instant::now());
+        }
         self.put(|batch| batch.notice(notice));
     }
 
@@ -150,8 +168,23 @@ impl Mailbox {
                 }
             }
         }
+        self.health.take_in_hand();
         std::mem::take(&mut *batch)
     }
+}
+
+/// Whether it is something that rules for Services follow from.
+fn concerns_services(notice: &Notice) -> bool {
+    let Notice::Change(change) = notice else {
+        return false;
+    };
+    let kind = match change {
+        Change::Upsert(object) => object.kind(),
+        Change::Delete(reference) => kind_of(reference),
+        Change::Replace(kind, _) => *kind,
+        Change::Seen(..) => return false,
+    };
+    matches!(kind, ObjectKind::Service | ObjectKind::EndpointSlice)
 }
 
 const fn kind_of(reference: &ObjectRef) -> ObjectKind {
@@ -168,8 +201,6 @@ const fn kind_of(reference: &ObjectRef) -> ObjectKind {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use podway_model::Namespace;
 
     use super::*;

@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use podway_model::ObjectRef;
 use podway_watch::objects::Fault;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -32,6 +33,9 @@ const PACE: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Rights do not come by themselves: kube-proxy's do not hold ConfigMaps.
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(600);
+
 /// Events that may wait to be written; a cluster with more broken objects has
 /// them in the status.
 const MOST_EVENTS: usize = 256;
@@ -43,7 +47,58 @@ pub(crate) struct Post {
     status: watch::Sender<NodeStatus>,
     annotations: watch::Sender<Annotations>,
     network: watch::Sender<bool>,
-    events: Option<mpsc::Sender<Fault>>,
+    bulletin: Bulletin,
+}
+
+/// Where what is to become an Event is told, from any thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Bulletin(Option<mpsc::Sender<News>>);
+
+/// Something that is to become an Event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum News {
+    /// A field of an object is not understood: every node finds the same.
+    Fault(Fault),
+    /// Something that this node has to say.
+    Occurrence {
+        /// About which object.
+        object: ObjectRef,
+        severity: Severity,
+        reason: &'static str,
+        message: String,
+    },
+}
+
+/// `type` of an Event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Severity {
+    Normal,
+    Warning,
+}
+
+impl Bulletin {
+    /// Says something of this node.
+    pub(crate) fn about_node(
+        &self,
+        node: &Arc<str>,
+        severity: Severity,
+        reason: &'static str,
+        message: String,
+    ) {
+        self.tell(News::Occurrence {
+            object: ObjectRef::Node(node.clone()),
+            severity,
+            reason,
+            message,
+        });
+    }
+
+    pub(crate) fn tell(&self, news: News) {
+        if let Some(events) = &self.0 {
+            // A full channel means more than anybody reads as Events.
+            let _ = events.try_send(news);
+        }
+    }
 }
 
 /// The API server's side.
@@ -55,7 +110,7 @@ pub(crate) struct Publisher {
     /// The Node has to be told that its network is there.
     network: watch::Receiver<bool>,
     /// `None` where the agent is not to publish a status or Events.
-    events: Option<mpsc::Receiver<Fault>>,
+    events: Option<mpsc::Receiver<News>>,
 }
 
 /// Both sides. Without `observability`, only annotations are written.
@@ -68,7 +123,7 @@ pub(crate) fn post(client: Client, node: Arc<str>, observability: bool) -> (Post
         status,
         annotations,
         network,
-        events: observability.then_some(events),
+        bulletin: Bulletin(observability.then_some(events)),
     };
     let publisher = Publisher {
         client,
@@ -93,10 +148,13 @@ impl Outbox for Post {
 
     fn fault(&mut self, fault: &Fault) {
         tracing::warn!(object = %fault.object, field = fault.field, reason = fault.reason, "not understood");
-        if let Some(events) = &self.events {
-            // A full channel means more faults than anybody reads as Events.
-            let _ = events.try_send(fault.clone());
-        }
+        self.bulletin.tell(News::Fault(fault.clone()));
+    }
+}
+
+impl Post {
+    pub(crate) fn bulletin(&self) -> Bulletin {
+        self.bulletin.clone()
     }
 }
 
@@ -194,6 +252,13 @@ async fn report(client: Client, node: Arc<str>, mut latest: watch::Receiver<Node
                 Ok(()) => {
                     pacer.succeeded().await;
                     break;
+                }
+                Err(kube::Error::Api(response)) if response.code == 403 => {
+                    tracing::warn!(
+                        reason = response.message,
+                        "the status is not published: podway status knows nothing of this node"
+                    );
+                    sleep(FORBIDDEN_PAUSE).await;
                 }
                 Err(error) => pacer.failed("publish the status", &error).await,
             }

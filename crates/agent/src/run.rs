@@ -7,11 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::future;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use podway_cni::agent_protocol::AgentStatus;
-use podway_watch::client;
+use podway_watch::client::{self, WatchScope};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::attachments::Attachments;
 use crate::config::Configuration;
@@ -20,10 +20,12 @@ use crate::feature::Tracked;
 use crate::features::{Counters, Features};
 use crate::mailbox::Mailbox;
 use crate::pods::PodConfig;
-use crate::publish;
+use crate::publish::{self, Bulletin, Severity};
+use crate::servers::{Facts, Settings, Shown};
 use crate::socket::{Served, Socket};
+use crate::source::{Loaded, Role, Source};
 use crate::sync::{Parts, Sync};
-use crate::{foreign, probe};
+use crate::{foreign, probe, servers, sysctls};
 
 /// `CAP_NET_ADMIN` in the masks of `/proc/self/status` (linux/capability.h).
 const CAP_NET_ADMIN: u64 = 1 << 12;
@@ -33,10 +35,11 @@ const CAP_NET_ADMIN: u64 = 1 << 12;
 ///
 /// # Errors
 /// What keeps an agent from starting; afterwards it goes on, whatever fails.
-pub fn run(config: Configuration) -> Result<(), Error> {
+pub fn run(source: Source) -> Result<(), Error> {
+    let loaded = (source.read)().map_err(Error::Configuration)?;
     require_privilege()?;
-    let node = node_name(&config)?;
-    probe::probe(&config)?;
+    let node = node_name(&loaded.config)?;
+    probe::probe(&loaded.config)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -44,25 +47,36 @@ pub fn run(config: Configuration) -> Result<(), Error> {
             what: "the runtime",
             source,
         })?;
-    runtime.block_on(serve(config, node))
+    runtime.block_on(serve(source, loaded, node))
 }
 
-async fn serve(config: Configuration, node: Arc<str>) -> Result<(), Error> {
-    let client = client::connect(config.kubeconfig.as_deref()).await?;
+async fn serve(source: Source, loaded: Loaded, node: Arc<str>) -> Result<(), Error> {
+    let config = &loaded.config;
+    let (kubeconfig, server) = (config.kubeconfig.as_deref(), source.server.as_deref());
+    let client = client::connect_to(kubeconfig, server).await?;
     let mailbox = Arc::new(Mailbox::default());
     let counters = Counters::default();
-    let features = Features::open(&config, &node, &counters)?;
+    sysctls::apply(&config.services.conntrack);
+    let features = Features::open(config, &node, &counters)?;
     foreign::watch(&features.ports, mailbox.clone())?;
     if let Some(overlay) = features.overlay {
         overlay.start(mailbox.clone())?;
     }
     let (post, publisher) =
         publish::post(client.clone(), node.clone(), config.observability.enabled);
+    let bulletin = post.bulletin();
+    let facts = Arc::new(Facts {
+        health: mailbox.health.clone(),
+        counters: counters.clone(),
+        shown: RwLock::new(Shown::of(&loaded)),
+    });
     let readiness = Arc::new(Mutex::new(AgentStatus {
         message: "the agent is starting".to_owned(),
         ..AgentStatus::default()
     }));
-    listen(&config, &mailbox, &readiness)?;
+    if source.role == Role::Agent {
+        listen(config, &mailbox, &readiness)?;
+    }
     let pods = &config.pods;
     let socket = config.policies.enabled.then(|| config.socket_path());
     let sync = Sync::new(Parts {
@@ -73,30 +87,56 @@ async fn serve(config: Configuration, node: Arc<str>) -> Result<(), Error> {
             .then(|| PodConfig::new(pods, socket, config.overlay.enabled)),
         attachments: Attachments::read(&config.state_dir),
         counters,
+        health: mailbox.health.clone(),
         readiness,
         outbox: post,
     });
     let ended = start_sync(sync, mailbox.clone())?;
-    tracing::info!(
-        %node,
-        services = config.services.enabled.then_some(&*config.services.mode),
-        policies = config.policies.enabled.then_some(&*config.policies.backend),
-        overlay = config.overlay.enabled.then_some(&*config.overlay.backend),
-        "agent started"
-    );
+    announce(config, source.role, &node, &bulletin);
+    let (_settings, settings) = watch::channel(Settings::of(config));
+    let serving = servers::serve(facts, settings, |unbound| {
+        bulletin.about_node(&node, Severity::Warning, unbound.reason, unbound.message);
+    });
+    let scope = match source.role {
+        Role::Agent => WatchScope::everything(),
+        Role::Proxy => WatchScope::of_proxy(node.clone()),
+    };
     let work = future::join(
-        client::watch(client, |notice| mailbox.notice(notice)),
+        client::watch(client, scope, |notice| mailbox.notice(notice)),
         publisher.run(),
     );
     tokio::select! {
         _ = work => Err(Error::SyncEnded),
         _ = ended => Err(Error::SyncEnded),
+        served = serving => served.and(Err(Error::SyncEnded)),
         signal = told_to_end() => {
             tracing::info!(signal = signal?, "agent ends; what it wrote stays in force");
             mailbox.end();
             Ok(())
         }
     }
+}
+
+/// Says what has started.
+fn announce(config: &Configuration, role: Role, node: &Arc<str>, bulletin: &Bulletin) {
+    let services = config.services.enabled.then_some(&*config.services.mode);
+    if let (Role::Proxy, Some(mode)) = (role, services) {
+        // The words that kube-proxy says it with: scripts look for them.
+        match mode {
+            "iptables" => tracing::info!("Using iptables Proxier"),
+            "ipvs" => tracing::info!("Using ipvs Proxier"),
+            "nftables" => tracing::info!("Using nftables Proxier"),
+            _ => tracing::info!(mode, "Using userspace Proxier"),
+        }
+        bulletin.about_node(node, Severity::Normal, "Starting", String::new());
+    }
+    tracing::info!(
+        %node,
+        services,
+        policies = config.policies.enabled.then_some(&*config.policies.backend),
+        overlay = config.overlay.enabled.then_some(&*config.overlay.backend),
+        "agent started"
+    );
 }
 
 /// Starts the sync thread; the receiver hears of its end, however it comes.

@@ -8,7 +8,7 @@ mod faults;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
 use podway_cni::agent_protocol::{AgentStatus, Attachment, Detachment};
@@ -17,6 +17,7 @@ use podway_model::{ClusterState, ObjectKind};
 use crate::attachments::{Attachments, pod_of};
 use crate::feature::{Feature, Report, Tracked};
 use crate::features::Counters;
+use crate::health::Health;
 use crate::mailbox::{Answer, Batch, Mailbox, Request};
 use crate::pods::PodConfig;
 use crate::status::{FeatureProblem, NodeStatus};
@@ -50,6 +51,7 @@ pub(crate) struct Sync<O> {
     /// The same for each kind of object.
     revisions: BTreeMap<String, u64>,
     counters: Counters,
+    health: Arc<Health>,
     readiness: Arc<Mutex<AgentStatus>>,
     outbox: O,
 }
@@ -63,6 +65,8 @@ pub(crate) struct Parts<O> {
     pub(crate) attachments: Attachments,
     /// Counts what was written to the kernel.
     pub(crate) counters: Counters,
+    /// Is told what is in force.
+    pub(crate) health: Arc<Health>,
     /// Where the socket reads whether pods can be attached.
     pub(crate) readiness: Arc<Mutex<AgentStatus>>,
     pub(crate) outbox: O,
@@ -83,6 +87,7 @@ impl<O: Outbox> Sync<O> {
             in_force: 0,
             revisions: BTreeMap::new(),
             counters: parts.counters,
+            health: parts.health,
             readiness: parts.readiness,
             outbox: parts.outbox,
         }
@@ -189,6 +194,24 @@ impl<O: Outbox> Sync<O> {
             let revision = |kind| (format!("{kind:?}"), self.state.revision_of(kind));
             self.revisions = ObjectKind::ALL.into_iter().map(revision).collect();
         }
+        let services = self.features.iter().find(|f| f.name() == "services");
+        if services.is_none_or(|feature| feature.problem().is_none()) {
+            self.health.in_force(SystemTime::now());
+        }
+    }
+
+    fn show(&self, status: &NodeStatus) {
+        let node = self.state.node(&self.node);
+        let is_gone = self.is_synced && node.is_none();
+        self.health
+            .note_node(is_gone || node.is_some_and(|node| node.leaving));
+        let metrics = self.counters.metrics();
+        metrics.transactions.reach(&[], status.writes.transactions);
+        metrics.objects.reach(&[], status.writes.objects);
+        metrics.faults.set(&[], status.fault_count as f64);
+        metrics.problems.set(&[], status.problems.len() as f64);
+        metrics.heard.set(&[], status.heard as f64);
+        metrics.build.set(&[env!("CARGO_PKG_VERSION")], 1.0);
     }
 
     fn serve_requests(&mut self, now: Instant) {
@@ -283,6 +306,7 @@ impl<O: Outbox> Sync<O> {
         status.problems = self.feature_problems();
         status.faults = self.faults.list(NodeStatus::MOST_FAULTS);
         status.fault_count = self.faults.count();
+        self.show(&report.status);
         *self.readiness.lock() = self.agent_status();
         self.outbox.report(report);
     }

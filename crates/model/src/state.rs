@@ -145,6 +145,9 @@ pub enum Change {
     Delete(ObjectRef),
     /// A complete list of one kind: what is not in it is gone.
     Replace(ObjectKind, Vec<Object>),
+    /// A kind is known up to this revision, which no object has: what had it is
+    /// gone, or not for us.
+    Seen(ObjectKind, u64),
 }
 
 /// One object's transition, as `ClusterState::apply` found it. Never both `None`,
@@ -182,16 +185,26 @@ impl ClusterState {
             Change::Upsert(object) => self.upsert(object).into_iter().collect(),
             Change::Delete(reference) => self.delete(&reference).into_iter().collect(),
             Change::Replace(kind, objects) => self.replace(kind, objects),
+            Change::Seen(kind, revision) => {
+                self.see(kind, revision);
+                Vec::new()
+            }
         }
     }
 
-    /// The highest `resourceVersion` of any object seen so far.
+    fn see(&mut self, kind: ObjectKind, revision: u64) {
+        let seen = &mut self.revisions[kind as usize];
+        *seen = revision.max(*seen);
+    }
+
+    /// The highest `resourceVersion` of any kind seen so far.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revisions.into_iter().max().unwrap_or(0)
     }
 
-    /// The highest `resourceVersion` of an object of a kind seen so far. Each
+    /// The highest `resourceVersion` of a kind seen so far, of objects that are
+    /// gone included. Each
     /// kind has a watch of its own, so that only this says that an older object
     /// of the same kind has been seen.
     #[must_use]
@@ -355,8 +368,7 @@ impl ClusterState {
     }
 
     fn upsert(&mut self, object: Object) -> Option<Update> {
-        let revision = &mut self.revisions[object.kind() as usize];
-        *revision = object.revision().max(*revision);
+        self.see(object.kind(), object.revision());
         let before = match object.clone() {
             Object::Namespace(o) => self
                 .namespaces

@@ -4,13 +4,15 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
+use podway_agent::Source;
 use podway_agent::config::Configuration;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) fn run(config: &Path) -> anyhow::Result<ExitCode> {
-    let config = Configuration::read(config)?;
+    // Before the log: what is wrong with the file is all that there is to say.
+    Configuration::read(config)?;
     log_to_stderr();
-    podway_agent::run(config)?;
+    podway_agent::run(Source::agent(config))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -28,9 +30,17 @@ pub(crate) fn cleanup() -> anyhow::Result<ExitCode> {
 /// Logs of a daemon: to standard error, `info` unless `PODWAY_LOG` says
 /// otherwise (`PODWAY_LOG=podway_kernel=trace`).
 pub(crate) fn log_to_stderr() {
+    log_at(0);
+}
+
+/// The same; from verbosity 4 on, everything that is done.
+pub(crate) fn log_at(verbosity: u8) {
+    let usual = match verbosity {
+        0..4 => "info,kube_client=off",
+        4.. => "debug,kube_client=off,hyper_util=info,tower=info",
+    };
     // kube logs an error for each refused connection; the watch says it once.
-    let filter = EnvFilter::try_from_env("PODWAY_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off"));
+    let filter = EnvFilter::try_from_env("PODWAY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

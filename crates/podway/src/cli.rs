@@ -33,6 +33,8 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// A drop-in for kube-proxy: its flags and its KubeProxyConfiguration file
+    KubeProxy(Box<crate::kube_proxy::KubeProxyArgs>),
     /// The embedded API server alone
     Apiserver(ApiserverArgs),
     /// What is programmed on each node, how far behind, what is wrong and what to do

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use podway_model::{ClusterState, ObjectKind};
-use podway_watch::client::{self, Notice};
+use podway_watch::client::{self, Notice, WatchScope};
 
 use crate::cli::ClusterArgs;
 
@@ -59,7 +59,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
 pub(crate) async fn state(args: &ClusterArgs) -> anyhow::Result<ClusterState> {
     let client = connect(args).await?;
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    let watching = client::watch(client, move |notice| {
+    let watching = client::watch(client, WatchScope::everything(), move |notice| {
         // The receiver is gone once the state is complete.
         let _ = tell.send(notice);
     });

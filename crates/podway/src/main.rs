@@ -9,6 +9,7 @@ mod cli;
 mod cluster;
 mod explain;
 mod install;
+mod kube_proxy;
 mod lab;
 mod status;
 mod terminal;
@@ -41,6 +42,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Lab(command) => lab::run(command),
         Command::Agent { config } => agent::run(&config),
+        Command::KubeProxy(args) => kube_proxy::run(*args),
         Command::Apiserver(args) => apiserver::run(args),
         Command::Status { cluster, output } => status::run(&cluster, output),
         Command::Explain(command) => explain::run(command),

@@ -61,6 +61,9 @@ pub enum ClientError {
     /// There is no kubeconfig and this is not a pod.
     #[error("find the API server: no kubeconfig was given, and this process does not run in a pod")]
     InCluster(#[source] kube::config::InClusterError),
+    /// An API server's address that is none.
+    #[error("{0:?} is not the URL of an API server: expected as https://10.0.0.1:6443")]
+    Server(String),
     /// The configuration cannot be used.
     #[error("connect to the API server at {url}")]
     Connect {
@@ -75,15 +78,37 @@ pub enum ClientError {
 /// A client of the API server that a kubeconfig names, or of the cluster whose
 /// pod this process is. Connects on first use.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ClientError> {
-    let config = match kubeconfig {
+    connect_to(kubeconfig, None).await
+}
+
+/// The same; a server that is given takes the place of the kubeconfig's. With a
+/// server alone, it is talked to as nobody.
+pub async fn connect_to(
+    kubeconfig: Option<&Path>,
+    server: Option<&str>,
+) -> Result<Client, ClientError> {
+    let server = match server {
+        None => None,
+        Some(url) => {
+            let uri = url.parse();
+            Some(uri.map_err(|_| ClientError::Server(url.to_owned()))?)
+        }
+    };
+    let mut config = match kubeconfig {
         Some(path) => from_kubeconfig(path)
             .await
             .map_err(|source| ClientError::Kubeconfig {
                 path: path.to_owned(),
                 source,
             })?,
-        None => Config::incluster().map_err(ClientError::InCluster)?,
+        None => match server.clone() {
+            Some(uri) => Config::new(uri),
+            None => Config::incluster().map_err(ClientError::InCluster)?,
+        },
     };
+    if let Some(uri) = server {
+        config.cluster_url = uri;
+    }
     let url = config.cluster_url.to_string();
     Client::try_from(config).map_err(|source| ClientError::Connect {
         url,
@@ -96,29 +121,92 @@ async fn from_kubeconfig(path: &Path) -> Result<Config, kube::config::Kubeconfig
     Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await
 }
 
-/// Lists and watches every kind, the last where the server serves it, until the
-/// future is dropped. Errors are
-/// retried with growing, jittered pauses; a resource version that is gone (410)
-/// leads to a new complete list.
+/// What to watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchScope {
+    /// The kinds. Of the others nothing is known, and nothing is waited for.
+    pub kinds: BTreeSet<ObjectKind>,
+    /// Where it is set, of the Nodes only the one of this name: thousands of
+    /// nodes that write their status are much to read for one that needs only
+    /// itself.
+    pub only_node: Option<Arc<str>>,
+}
+
+impl WatchScope {
+    /// Everything.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self {
+            kinds: ObjectKind::ALL.into_iter().collect(),
+            only_node: None,
+        }
+    }
+
+    /// What a proxy needs, and may read as `system:node-proxier`.
+    #[must_use]
+    pub fn of_proxy(node: Arc<str>) -> Self {
+        Self {
+            kinds: [
+                ObjectKind::Node,
+                ObjectKind::Service,
+                ObjectKind::EndpointSlice,
+            ]
+            .into(),
+            only_node: Some(node),
+        }
+    }
+
+    fn config(&self, kind: ObjectKind) -> watcher::Config {
+        let config = watcher::Config::default();
+        match (&self.only_node, kind) {
+            (Some(node), ObjectKind::Node) => config.fields(&format!("metadata.name={node}")),
+            // As kube-proxy asks: headless Services and their slices, which are
+            // nothing to a proxy, do not even come over the wire.
+            (Some(_), ObjectKind::Service) => config
+                .fields("spec.clusterIP!=None")
+                .labels("!service.kubernetes.io/service-proxy-name"),
+            (Some(_), ObjectKind::EndpointSlice) => {
+                config.labels("!service.kubernetes.io/headless")
+            }
+            _ => config,
+        }
+    }
+}
+
+/// Lists and watches, the last kind where the server serves it, until the future
+/// is dropped. Errors are retried with growing, jittered pauses; a resource
+/// version that is gone (410) leads to a new complete list.
 ///
 /// `tell` is called from the task that polls this future and must not block.
-pub async fn watch(client: Client, tell: impl Fn(Notice) + Send + Sync) {
+pub async fn watch(client: Client, watched: WatchScope, tell: impl Fn(Notice) + Send + Sync) {
     let teller = Teller {
         tell,
-        unlisted: Mutex::new(ObjectKind::ALL.into_iter().collect()),
+        unlisted: Mutex::new(watched.kinds.clone()),
     };
+    let (client, watched, teller) = (&client, &watched, &teller);
     future::join5(
-        follow::<core::Namespace, _>(&client, ObjectKind::Namespace, &teller),
-        follow::<core::Node, _>(&client, ObjectKind::Node, &teller),
-        follow::<core::Pod, _>(&client, ObjectKind::Pod, &teller),
-        follow::<core::Service, _>(&client, ObjectKind::Service, &teller),
+        follow::<core::Namespace, _>(client, watched, ObjectKind::Namespace, teller),
+        follow::<core::Node, _>(client, watched, ObjectKind::Node, teller),
+        follow::<core::Pod, _>(client, watched, ObjectKind::Pod, teller),
+        follow::<core::Service, _>(client, watched, ObjectKind::Service, teller),
         future::join3(
-            follow::<discovery::EndpointSlice, _>(&client, ObjectKind::EndpointSlice, &teller),
-            follow::<networking::NetworkPolicy, _>(&client, ObjectKind::NetworkPolicy, &teller),
+            follow::<discovery::EndpointSlice, _>(
+                client,
+                watched,
+                ObjectKind::EndpointSlice,
+                teller,
+            ),
+            follow::<networking::NetworkPolicy, _>(
+                client,
+                watched,
+                ObjectKind::NetworkPolicy,
+                teller,
+            ),
             follow_where_served::<ClusterNetworkPolicy, _>(
-                &client,
+                client,
+                watched,
                 ObjectKind::ClusterNetworkPolicy,
-                &teller,
+                teller,
             ),
         ),
     )
@@ -140,17 +228,20 @@ impl<F: Fn(Notice)> Teller<F> {
     }
 }
 
-async fn follow<K, F>(client: &Client, kind: ObjectKind, teller: &Teller<F>)
+async fn follow<K, F>(client: &Client, watched: &WatchScope, kind: ObjectKind, teller: &Teller<F>)
 where
     K: k8s_openapi::Metadata<Ty = kube::core::ObjectMeta> + Readable,
     K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     F: Fn(Notice) + Send + Sync,
 {
+    if !watched.kinds.contains(&kind) {
+        return future::pending().await;
+    }
     let api: Api<Undecoded<K>> = Api::all(client.clone());
     let mut following = Following::new(kind);
     let mut pauses = Pauses::default();
     loop {
-        let mut events = pin!(watcher(api.clone(), watcher::Config::default()));
+        let mut events = pin!(watcher(api.clone(), watched.config(kind)));
         while let Some(event) = next(&mut events, &mut following, teller).await {
             let is_expired = event.as_ref().is_err_and(is_expired);
             let is_failure = event.is_err();
@@ -204,6 +295,9 @@ fn is_expired(error: &watcher::Error) -> bool {
 struct Following {
     kind: ObjectKind,
     list: Vec<Object>,
+    /// The highest revision in the list that is being read, also of objects
+    /// that are not for us.
+    listed_up_to: u64,
     /// Objects with faults that were told and not taken back.
     faulty: BTreeSet<ObjectRef>,
     /// The faulty ones of the list that is being read.
@@ -217,6 +311,7 @@ impl Following {
         Self {
             kind,
             list: Vec::new(),
+            listed_up_to: 0,
             faulty: BTreeSet::new(),
             faulty_in_list: BTreeSet::new(),
             is_listed: false,
@@ -248,8 +343,10 @@ impl Following {
             watcher::Event::Init => {
                 self.list.clear();
                 self.faulty_in_list.clear();
+                self.listed_up_to = 0;
             }
             watcher::Event::InitApply(object) => {
+                self.listed_up_to = self.listed_up_to.max(object.revision());
                 let reading = object.read(self.kind);
                 if !reading.faults.is_empty() {
                     self.faulty_in_list.insert(reading.reference.clone());
@@ -259,22 +356,34 @@ impl Following {
             }
             watcher::Event::InitDone => self.replace(&mut notices),
             watcher::Event::Apply(object) => {
+                let revision = object.revision();
                 let reading = object.read(self.kind);
                 self.note_faults(&reading, &mut notices);
-                notices.push(Notice::Change(match reading.object {
-                    Some(object) => Change::Upsert(object),
-                    None => Change::Delete(reading.reference),
-                }));
+                match reading.object {
+                    Some(object) => notices.push(Notice::Change(Change::Upsert(object))),
+                    None => notices.extend(self.gone(reading.reference, revision)),
+                }
             }
             watcher::Event::Delete(object) => {
                 let reference = object.reference(self.kind);
                 if self.faulty.remove(&reference) {
                     notices.push(Notice::Faults(reference.clone(), Vec::new()));
                 }
-                notices.push(Notice::Change(Change::Delete(reference)));
+                notices.extend(self.gone(reference, object.revision()));
             }
         }
         notices
+    }
+
+    /// The watch names the revision at which an object went, and no object has
+    /// it: without a word of it nobody could tell that the deletion is in force.
+    fn gone(&self, reference: ObjectRef, revision: u64) -> impl Iterator<Item = Notice> + use<> {
+        let gone = Notice::Change(Change::Delete(reference));
+        [gone].into_iter().chain(self.seen(revision))
+    }
+
+    fn seen(&self, revision: u64) -> Option<Notice> {
+        (revision != 0).then_some(Notice::Change(Change::Seen(self.kind, revision)))
     }
 
     fn regain(&mut self) -> Option<Notice> {
@@ -294,6 +403,7 @@ impl Following {
         let list = std::mem::take(&mut self.list);
         tracing::debug!(kind = ?self.kind, objects = list.len(), "listed");
         notices.push(Notice::Change(Change::Replace(self.kind, list)));
+        notices.extend(self.seen(self.listed_up_to));
         self.is_listed = true;
     }
 

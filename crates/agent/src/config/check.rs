@@ -2,7 +2,7 @@ use podway_dataplane::{policy, service};
 use podway_plan::overlay::{OverlayMode, mac_prefix_of};
 use podway_watch::yaml::nearest;
 
-use super::{API_VERSION, Configuration, KIND, Overlay};
+use super::{API_VERSION, Configuration, KIND, LocalPods, NodePortAddress, Overlay, Services};
 
 /// What is wrong with values that have the right type: fields and reasons.
 pub(super) fn check(config: &Configuration) -> Vec<(&'static str, String)> {
@@ -24,6 +24,11 @@ pub(super) fn check(config: &Configuration) -> Vec<(&'static str, String)> {
             &config.services.mode,
             &service::BACKENDS.iter().map(|b| b.name).collect::<Vec<_>>(),
         ),
+    );
+    services(&config.services, &mut require);
+    require(
+        "observability.lateAfterSeconds",
+        in_range(config.observability.late_after_seconds, 1, 86_400),
     );
     require(
         "policies.backend",
@@ -70,6 +75,37 @@ fn overlay(config: &Overlay, require: &mut impl FnMut(&'static str, Result<(), S
             let reason = format!("{also:?} is the backend already");
             require("overlay.also", Err(reason));
         }
+    }
+}
+
+fn services(config: &Services, require: &mut impl FnMut(&'static str, Result<(), String>)) {
+    let addresses = &config.node_port_addresses;
+    let is_mixed = addresses.len() > 1 && addresses.contains(&NodePortAddress::Primary);
+    let mixed = || Err("primary stands alone: leave out the others, or it".to_owned());
+    require(
+        "services.nodePortAddresses",
+        if is_mixed { mixed() } else { Ok(()) },
+    );
+    let named = match &config.local_pods {
+        LocalPods::Interface(name) | LocalPods::InterfacePrefix(name) => interface(name),
+        LocalPods::PodPrefixes | LocalPods::Prefixes(_) | LocalPods::None => Ok(()),
+    };
+    require("services.localPods", named);
+    require(
+        "services.affinityClients",
+        in_range(config.affinity_clients, 1, 16_777_216),
+    );
+}
+
+/// IFNAMSIZ, and what the kernel refuses in names.
+fn interface(name: &str) -> Result<(), String> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':';
+    if (1..16).contains(&name.len()) && name.bytes().all(is_plain) {
+        Ok(())
+    } else {
+        Err(format!(
+            "{name:?} is not the name of an interface: expected 1-15 characters without / and :"
+        ))
     }
 }
 

@@ -1,14 +1,19 @@
+mod observed;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use podway_dataplane::service::{BackendSpec, Error, ServiceBackend, ServiceSettings};
-use podway_model::{ClusterState, Object, Update};
-use podway_plan::service::{NodeContext, ServiceChange, ServicePlanner};
+use podway_model::{ClusterState, IpFamily, Node, Object, Update};
+use podway_plan::service::{Interfaces, NodeContext, ServiceChange, ServicePlanner};
 
 use super::Counters;
-use crate::config;
+use crate::config::{self, LocalPods, NodePortAddress};
 use crate::feature::{Feature, Report, Scope, WriteError};
 use crate::status::ServicesStatus;
+use observed::Observed;
 
 /// Services, as this node serves them.
 pub(crate) struct Services {
@@ -19,6 +24,9 @@ pub(crate) struct Services {
     /// What was planned since the last write.
     change: ServiceChange,
     counters: Counters,
+    observed: Observed,
+    /// The backend has other settings than at its last write.
+    is_configured: bool,
 }
 
 impl Services {
@@ -29,38 +37,29 @@ impl Services {
         node: Arc<str>,
         counters: Counters,
     ) -> Result<Self, Error> {
-        let context = NodeContext {
-            node,
-            masquerade_all: config.masquerade_all,
-            node_port_prefixes: config.node_port_addresses.clone(),
-            ..NodeContext::default()
-        };
+        let context = context_of(config, node, None);
         Ok(Self {
-            backend: (spec.open)(settings_of(&context))?,
+            backend: spec.start(settings_of(config, &context))?,
             config: config.clone(),
             name: spec.name,
             planner: ServicePlanner::new(context),
             change: ServiceChange::default(),
+            observed: Observed::new(spec.name, counters.clone()),
             counters,
+            is_configured: true,
         })
     }
 
-    pub(crate) fn netlink_port(&self) -> Option<u32> {
-        self.backend.netlink_port()
+    pub(crate) fn netlink_ports(&self) -> Vec<u32> {
+        self.backend.netlink_ports()
     }
 
     /// What the Node says now: its pod prefixes come after the agent has started,
     /// and its zone may change.
     fn context(&self, state: &ClusterState) -> NodeContext {
-        let known = self.planner.context();
-        let Some(node) = state.node(&known.node) else {
-            return known.clone();
-        };
-        NodeContext {
-            masquerade_all: self.config.masquerade_all,
-            node_port_prefixes: self.config.node_port_addresses.clone(),
-            ..NodeContext::of(node)
-        }
+        let name = &self.planner.context().node;
+        let node = state.node(name).map(|node| &**node);
+        context_of(&self.config, name.clone(), node)
     }
 
     fn concerns_own_node(&self, update: &Update) -> bool {
@@ -68,13 +67,78 @@ impl Services {
         let is_own = |object: &Object| matches!(object, Object::Node(node) if node.name == *own);
         update.before.iter().chain(&update.after).any(is_own)
     }
+
+    fn configure(&mut self, context: &NodeContext) {
+        self.backend.configure(settings_of(&self.config, context));
+        self.is_configured = true;
+    }
+
+    /// Plans for what the Node or the configuration says now.
+    fn replan(&mut self, state: &ClusterState, context: NodeContext) {
+        // The backend compares everything after this, so that the change need
+        // not hold what was planned before.
+        self.configure(&context);
+        self.change = self.planner.reconfigure(state, context);
+    }
 }
 
-fn settings_of(context: &NodeContext) -> ServiceSettings {
+fn context_of(config: &config::Services, name: Arc<str>, node: Option<&Node>) -> NodeContext {
+    let known = node.map_or(&[][..], |node| &node.pod_prefixes);
+    let (pod_prefixes, pod_interfaces) = match &config.local_pods {
+        LocalPods::PodPrefixes => (known.to_vec(), None),
+        LocalPods::Prefixes(prefixes) => (prefixes.clone(), None),
+        LocalPods::Interface(name) => (Vec::new(), Some(Interfaces::Named(name.as_str().into()))),
+        LocalPods::InterfacePrefix(prefix) => (
+            Vec::new(),
+            Some(Interfaces::Prefixed(prefix.as_str().into())),
+        ),
+        LocalPods::None => (Vec::new(), None),
+    };
+    NodeContext {
+        node: name,
+        pod_prefixes,
+        pod_interfaces,
+        masquerade_all: config.masquerade_all,
+        node_port_prefixes: node_port_prefixes(config, node),
+        localhost_node_ports: config.localhost_node_ports,
+        service_prefixes: config.service_prefixes.iter().copied().collect(),
+    }
+}
+
+fn node_port_prefixes(config: &config::Services, node: Option<&Node>) -> Vec<IpNet> {
+    let own = match config.node_addresses.as_slice() {
+        [] => node.map_or(&[][..], |node| &node.addresses),
+        given => given,
+    };
+    let of = |address: &NodePortAddress| match address {
+        NodePortAddress::Prefix(prefix) => vec![*prefix],
+        NodePortAddress::Primary => IpFamily::ALL
+            .into_iter()
+            .map(|family| primary(own, family).into())
+            .collect(),
+    };
+    config.node_port_addresses.iter().flat_map(of).collect()
+}
+
+/// The first address of a family. Without one, the loopback address stands for
+/// "none": no prefix at all would mean all of them.
+fn primary(own: &[IpAddr], family: IpFamily) -> IpAddr {
+    let mut own = own.iter().copied();
+    own.find(|address| IpFamily::of(address) == family)
+        .unwrap_or(match family {
+            IpFamily::V4 => Ipv4Addr::LOCALHOST.into(),
+            IpFamily::V6 => Ipv6Addr::LOCALHOST.into(),
+        })
+}
+
+fn settings_of(config: &config::Services, context: &NodeContext) -> ServiceSettings {
     ServiceSettings {
         pod_prefixes: context.pod_prefixes.clone(),
+        pod_interfaces: context.pod_interfaces.clone(),
         node_port_prefixes: context.node_port_prefixes.clone(),
-        ..ServiceSettings::default()
+        localhost_node_ports: context.localhost_node_ports,
+        affinity_clients: config.affinity_clients,
+        ipvs: config.ipvs.settings(),
     }
 }
 
@@ -85,32 +149,38 @@ impl Feature for Services {
 
     fn plan_all(&mut self, state: &ClusterState) {
         let context = self.context(state);
-        self.backend.configure(settings_of(&context));
+        self.configure(&context);
         self.planner = ServicePlanner::new(context);
         self.change = self.planner.plan_all(state);
     }
 
     fn plan(&mut self, state: &ClusterState, updates: &[Update]) {
+        self.observed.note(updates);
         let context = self.context(state);
         let is_same = !updates.iter().any(|update| self.concerns_own_node(update))
             || context == *self.planner.context();
         self.change = self.planner.update(state, updates);
         if !is_same {
-            // The backend compares everything after this, so that the change
-            // need not hold what both calls found.
-            self.backend.configure(settings_of(&context));
-            self.change = self.planner.reconfigure(state, context);
+            self.replan(state, context);
         }
     }
 
     fn write(&mut self, scope: Scope) -> Result<(), WriteError> {
         let change = std::mem::take(&mut self.change);
         let change = match scope {
+            Scope::Change if change.is_empty() && !self.is_configured => {
+                self.observed.wrote_nothing();
+                return Ok(());
+            }
             Scope::Change => Some(&change),
             Scope::Everything => None,
         };
-        let report = self.backend.sync(self.planner.table(), change)?;
-        let written = report.written;
+        let start = Instant::now();
+        let outcome = self.backend.sync(self.planner.table(), change);
+        self.observed
+            .wrote(start.elapsed(), scope, outcome.as_ref().ok(), &self.planner);
+        let written = outcome?.written;
+        self.is_configured = false;
         self.counters
             .transaction(written.transactions > 0, written.elements);
         Ok(())

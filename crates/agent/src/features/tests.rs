@@ -74,6 +74,7 @@ impl Agent {
             pods: None,
             attachments: Attachments::read(folder.path()),
             counters: counters.clone(),
+            health: Arc::default(),
             readiness: Arc::default(),
             outbox: latest.clone(),
         });

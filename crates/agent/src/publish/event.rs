@@ -7,17 +7,18 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use podway_model::{ObjectName, ObjectRef};
-use podway_watch::objects::Fault;
 use tokio::sync::mpsc;
 
-use super::Pacer;
+use super::{News, Pacer, Severity};
 
 /// Writes an Event for each fault. Every node finds the same faults: the name is
 /// made of the fault, so that the first node's Event is the only one.
-pub(super) async fn tell(client: Client, node: Arc<str>, mut faults: mpsc::Receiver<Fault>) {
+///
+/// What a node has to say of itself, or of its own troubles, has its name in it.
+pub(super) async fn tell(client: Client, node: Arc<str>, mut news: mpsc::Receiver<News>) {
     let mut pacer = Pacer::default();
-    while let Some(fault) = faults.recv().await {
-        let event = event_of(&fault, &node, Timestamp::now());
+    while let Some(news) = news.recv().await {
+        let event = event_of(&news, &node, Timestamp::now());
         let namespace = event.metadata.namespace.clone().unwrap_or_default();
         let events: Api<Event> = Api::namespaced(client.clone(), &namespace);
         loop {
@@ -38,22 +39,45 @@ pub(super) async fn tell(client: Client, node: Arc<str>, mut faults: mpsc::Recei
     }
 }
 
-fn event_of(fault: &Fault, node: &str, now: Timestamp) -> Event {
-    let (kind, api_version, namespace, name) = names(&fault.object);
+fn event_of(news: &News, node: &str, now: Timestamp) -> Event {
     let mut hasher = DefaultHasher::new();
-    (&fault.object, &fault.field, &fault.reason).hash(&mut hasher);
+    let (object, field, severity, reason, message) = match news {
+        News::Fault(fault) => {
+            (&fault.object, &fault.field, &fault.reason).hash(&mut hasher);
+            let message = format!("{}: {}", fault.field, fault.reason);
+            let field = Some(fault.field.clone());
+            (
+                &fault.object,
+                field,
+                Severity::Warning,
+                "NotUnderstood",
+                message,
+            )
+        }
+        News::Occurrence {
+            object,
+            severity,
+            reason,
+            message,
+        } => {
+            // The time too: it may happen again.
+            (object, reason, message, node, now.as_nanosecond()).hash(&mut hasher);
+            (object, None, *severity, *reason, message.clone())
+        }
+    };
+    let (kind, api_version, namespace, name) = names(object);
     let mut event = Event {
         involved_object: ObjectReference {
             kind: Some(kind.to_owned()),
             api_version: Some(api_version.to_owned()),
             namespace: namespace.clone(),
             name: Some(name.clone()),
-            field_path: Some(fault.field.clone()),
+            field_path: field,
             ..ObjectReference::default()
         },
-        type_: Some("Warning".to_owned()),
-        reason: Some("NotUnderstood".to_owned()),
-        message: Some(format!("{}: {}", fault.field, fault.reason)),
+        type_: Some(format!("{severity:?}")),
+        reason: Some(reason.to_owned()),
+        message: Some(message),
         source: Some(EventSource {
             component: Some("podway-agent".to_owned()),
             host: Some(node.to_owned()),
@@ -92,6 +116,8 @@ fn names(object: &ObjectRef) -> (&'static str, &'static str, Option<String>, Str
 
 #[cfg(test)]
 mod tests {
+    use podway_watch::objects::Fault;
+
     use super::*;
 
     #[test]
@@ -103,8 +129,8 @@ mod tests {
         };
         let now = Timestamp::UNIX_EPOCH;
         let (one, two) = (
-            event_of(&fault, "node1", now),
-            event_of(&fault, "node2", now),
+            event_of(&News::Fault(fault.clone()), "node1", now),
+            event_of(&News::Fault(fault.clone()), "node2", now),
         );
         assert_eq!(one.metadata, two.metadata);
         assert_eq!(one.metadata.namespace.as_deref(), Some("shop"));
@@ -121,7 +147,7 @@ mod tests {
             ..fault
         };
         assert_ne!(
-            event_of(&other, "node1", now).metadata.name,
+            event_of(&News::Fault(other), "node1", now).metadata.name,
             one.metadata.name
         );
     }

@@ -123,6 +123,7 @@ impl Bench {
             pods: Some(PodConfig::new(&pods, None, true)),
             attachments: Attachments::read(folder.path()),
             counters: Counters::default(),
+            health: Arc::default(),
             readiness: readiness.clone(),
             outbox: kept.clone(),
         });

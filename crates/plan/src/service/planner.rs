@@ -209,6 +209,8 @@ impl ServicePlanner {
         if let Some(old) = self.plans.remove(&name) {
             let claimant = old.claimant(&name);
             for frontend in old.plan.routes.keys() {
+                let wanted_by = self.claims.get(frontend).map_or(0, BTreeSet::len);
+                self.totals.conflicts -= usize::from(wanted_by > 1);
                 release(&mut self.claims, frontend, &claimant);
             }
             for address in &old.plan.cluster_ips {
@@ -225,6 +227,7 @@ impl ServicePlanner {
             for frontend in new.plan.routes.keys() {
                 let claimants = self.claims.entry(*frontend).or_default();
                 claimants.insert(claimant.clone());
+                self.totals.conflicts += usize::from(claimants.len() > 1);
             }
             for address in &new.plan.cluster_ips {
                 let owners = self.cluster_ips.entry(*address).or_default();

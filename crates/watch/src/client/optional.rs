@@ -12,7 +12,7 @@ use podway_model::{Change, ObjectKind};
 use serde::de::DeserializeOwned;
 
 use super::pauses::Pauses;
-use super::{Notice, Teller, follow, said};
+use super::{Notice, Teller, WatchScope, follow, said};
 use crate::objects::Readable;
 
 /// How often the server is asked again whether it serves the kind.
@@ -21,18 +21,25 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Follows a kind while the server serves it. Where it does not, the kind counts
 /// as listed, with no objects; while nobody knows, it does not: what it may close
 /// must not be opened by an agent that starts.
-pub(super) async fn follow_where_served<K, F>(client: &Client, kind: ObjectKind, teller: &Teller<F>)
-where
+pub(super) async fn follow_where_served<K, F>(
+    client: &Client,
+    watched: &WatchScope,
+    kind: ObjectKind,
+    teller: &Teller<F>,
+) where
     K: Metadata<Ty = ObjectMeta> + Resource + Readable,
     K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     F: Fn(Notice) + Send + Sync,
 {
+    if !watched.kinds.contains(&kind) {
+        return future::pending().await;
+    }
     loop {
         while !ask::<K, F>(client, kind, teller).await {
             teller.listed(kind);
             tokio::time::sleep(ASK_AGAIN).await;
         }
-        let following = pin!(follow::<K, F>(client, kind, teller));
+        let following = pin!(follow::<K, F>(client, watched, kind, teller));
         let gone = pin!(until_gone::<K>(client));
         if let Either::Right(_) = future::select(following, gone).await {
             tracing::info!(?kind, "the kind is served no longer");

@@ -1,4 +1,5 @@
 use k8s_openapi::api::core::v1::Service;
+use kube::Resource as _;
 use kube::runtime::watcher::Event;
 use podway_model::ObjectName;
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ fn name(notice: &Notice) -> String {
     match notice {
         Notice::Change(Change::Upsert(object)) => format!("upsert {}", object.reference()),
         Notice::Change(Change::Delete(object)) => format!("delete {}", reference(object)),
+        Notice::Change(Change::Seen(_, revision)) => format!("seen {revision}"),
         Notice::Change(Change::Replace(kind, objects)) => {
             let names: Vec<String> = objects.iter().map(|o| reference(&o.reference())).collect();
             format!("replace {kind:?}s by {names:?}")
@@ -113,6 +115,31 @@ fn a_relist_takes_back_the_faults_of_what_is_gone() {
             "faults of Service x/b: [\"spec.ports\"]",
             "faults of Service x/a: []",
             "replace Services by []",
+        ]
+    );
+}
+
+#[test]
+fn what_is_gone_has_a_revision_too() {
+    let mut following = Following::new(ObjectKind::Service);
+    let at = |revision: &str| {
+        let mut object = service("a");
+        object.meta_mut().resource_version = Some(revision.to_owned());
+        object
+    };
+    let events = vec![
+        Event::Init,
+        Event::InitApply(at("7")),
+        Event::InitDone,
+        Event::Delete(at("9")),
+    ];
+    assert_eq!(
+        play(&mut following, events),
+        [
+            "replace Services by [\"Service x/a\"]",
+            "seen 7",
+            "delete Service x/a",
+            "seen 9"
         ]
     );
 }

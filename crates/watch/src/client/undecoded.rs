@@ -37,6 +37,12 @@ impl<K> Undecoded<K> {
     pub(super) fn reference(&self, kind: ObjectKind) -> ObjectRef {
         super::reference(kind, &self.metadata)
     }
+
+    /// `metadata.resourceVersion` as a number; 0 where it is none.
+    pub(super) fn revision(&self) -> u64 {
+        let version = self.metadata.resource_version.as_deref();
+        version.and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
 }
 
 impl<K: Readable + DeserializeOwned> Undecoded<K> {

@@ -1,7 +1,7 @@
 //! The watch of a whole API server, over HTTP.
 
 use podway_model::{Change, ObjectKind};
-use podway_watch::client::{self, Notice};
+use podway_watch::client::{self, Notice, WatchScope};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -23,9 +23,13 @@ impl Watched {
     async fn on(server: ScriptedServer) -> Self {
         let client = server.client().await;
         let (tell, told) = mpsc::unbounded_channel();
-        tokio::spawn(client::watch(client, move |notice| {
-            let _ = tell.send(notice);
-        }));
+        tokio::spawn(client::watch(
+            client,
+            WatchScope::everything(),
+            move |notice| {
+                let _ = tell.send(notice);
+            },
+        ));
         Self { server, told }
     }
 
@@ -49,6 +53,7 @@ fn print(notice: &Notice) -> String {
             format!("upsert {} at {}", object.reference(), object.revision())
         }
         Notice::Change(Change::Delete(object)) => format!("delete {object}"),
+        Notice::Change(Change::Seen(kind, revision)) => format!("seen {kind:?} {revision}"),
         Notice::Change(Change::Replace(kind, objects)) => {
             let names: Vec<String> = objects.iter().map(|o| o.reference().to_string()).collect();
             format!("replace {kind:?} by {names:?}")
@@ -96,6 +101,7 @@ async fn every_kind_is_listed_and_then_watched() {
             "replace Node by []",
             "replace Pod by []",
             "replace Service by [\"Service x/a\"]",
+            "seen Service 3",
         ]
     );
 
@@ -252,9 +258,13 @@ async fn a_server_that_is_not_there_is_told_as_lost() {
         client::connect(Some(&path)).await.unwrap()
     };
     let (tell, mut told) = mpsc::unbounded_channel();
-    tokio::spawn(client::watch(client, move |notice| {
-        let _ = tell.send(notice);
-    }));
+    tokio::spawn(client::watch(
+        client,
+        WatchScope::everything(),
+        move |notice| {
+            let _ = tell.send(notice);
+        },
+    ));
     let mut lost = std::collections::BTreeSet::new();
     while lost.len() < ObjectKind::ALL.len() {
         match told.recv().await.unwrap() {
