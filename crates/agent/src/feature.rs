@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use podway_cni::agent_protocol::Attachment;
 use podway_model::{ClusterState, Update};
 
+use crate::health_checks::Wanted;
 use crate::status::NodeStatus;
 
 /// How much of the kernel a write looks at.
@@ -74,6 +75,8 @@ pub(crate) struct Report {
     /// The overlay is in force, and the Node does not say that its network is
     /// there.
     pub(crate) network_is_unannounced: bool,
+    /// The health check node ports.
+    pub(crate) health_checks: Wanted,
 }
 
 /// A feature with its history of failures.

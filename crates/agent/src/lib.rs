@@ -18,6 +18,7 @@ mod features;
 mod files;
 mod foreign;
 mod health;
+mod health_checks;
 pub mod kube_proxy;
 mod mailbox;
 mod metrics;

@@ -78,6 +78,7 @@ pub(crate) struct Synced {
 }
 
 impl Default for Metrics {
+    #[allow(clippy::too_many_lines, reason = "a list: one entry for each metric")]
     fn default() -> Self {
         Self {
             started: SystemTime::now(),

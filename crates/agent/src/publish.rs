@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::feature::{Report, chain};
+use crate::health_checks::Wanted;
 use crate::status::{DATA_KEY, NAMESPACE, NODE_LABEL, NodeStatus, config_map_name};
 use crate::sync::Outbox;
 
@@ -47,6 +48,7 @@ pub(crate) struct Post {
     status: watch::Sender<NodeStatus>,
     annotations: watch::Sender<Annotations>,
     network: watch::Sender<bool>,
+    health_checks: watch::Sender<Wanted>,
     bulletin: Bulletin,
 }
 
@@ -123,6 +125,7 @@ pub(crate) fn post(client: Client, node: Arc<str>, observability: bool) -> (Post
         status,
         annotations,
         network,
+        health_checks: watch::channel(Wanted::default()).0,
         bulletin: Bulletin(observability.then_some(events)),
     };
     let publisher = Publisher {
@@ -144,6 +147,8 @@ impl Outbox for Post {
             .send_if_modified(|annotations| replace(annotations, report.annotations));
         self.network
             .send_if_modified(|network| replace(network, report.network_is_unannounced));
+        self.health_checks
+            .send_if_modified(|wanted| replace(wanted, report.health_checks));
     }
 
     fn fault(&mut self, fault: &Fault) {
@@ -156,6 +161,18 @@ impl Post {
     pub(crate) fn bulletin(&self) -> Bulletin {
         self.bulletin.clone()
     }
+
+    /// What to answer at health check node ports.
+    pub(crate) fn health_checks(&self) -> watch::Receiver<Wanted> {
+        self.health_checks.subscribe()
+    }
+}
+
+/// A bulletin, and what is told by it.
+#[cfg(test)]
+pub(crate) fn bulletin_for_tests() -> (Bulletin, mpsc::Receiver<News>) {
+    let (told, heard) = mpsc::channel(MOST_EVENTS);
+    (Bulletin(Some(told)), heard)
 }
 
 fn replace<T: PartialEq>(present: &mut T, latest: T) -> bool {

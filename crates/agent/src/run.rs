@@ -25,7 +25,7 @@ use crate::servers::{Facts, Settings, Shown};
 use crate::socket::{Served, Socket};
 use crate::source::{Loaded, Role, Source};
 use crate::sync::{Parts, Sync};
-use crate::{foreign, probe, servers, sysctls};
+use crate::{foreign, health_checks, probe, servers, sysctls};
 
 /// `CAP_NET_ADMIN` in the masks of `/proc/self/status` (linux/capability.h).
 const CAP_NET_ADMIN: u64 = 1 << 12;
@@ -65,6 +65,7 @@ async fn serve(source: Source, loaded: Loaded, node: Arc<str>) -> Result<(), Err
     let (post, publisher) =
         publish::post(client.clone(), node.clone(), config.observability.enabled);
     let bulletin = post.bulletin();
+    let health_checks = post.health_checks();
     let facts = Arc::new(Facts {
         health: mailbox.health.clone(),
         counters: counters.clone(),
@@ -77,14 +78,10 @@ async fn serve(source: Source, loaded: Loaded, node: Arc<str>) -> Result<(), Err
     if source.role == Role::Agent {
         listen(config, &mailbox, &readiness)?;
     }
-    let pods = &config.pods;
-    let socket = config.policies.enabled.then(|| config.socket_path());
     let sync = Sync::new(Parts {
         node: node.clone(),
         features: features.all.into_iter().map(Tracked::new).collect(),
-        pods: pods
-            .enabled
-            .then(|| PodConfig::new(pods, socket, config.overlay.enabled)),
+        pods: pod_config(config),
         attachments: Attachments::read(&config.state_dir),
         counters,
         health: mailbox.health.clone(),
@@ -94,16 +91,16 @@ async fn serve(source: Source, loaded: Loaded, node: Arc<str>) -> Result<(), Err
     let ended = start_sync(sync, mailbox.clone())?;
     announce(config, source.role, &node, &bulletin);
     let (_settings, settings) = watch::channel(Settings::of(config));
+    let checking = health_checks::serve(facts.clone(), health_checks, bulletin.clone());
     let serving = servers::serve(facts, settings, |unbound| {
         bulletin.about_node(&node, Severity::Warning, unbound.reason, unbound.message);
     });
-    let scope = match source.role {
-        Role::Agent => WatchScope::everything(),
-        Role::Proxy => WatchScope::of_proxy(node.clone()),
-    };
-    let work = future::join(
-        client::watch(client, scope, |notice| mailbox.notice(notice)),
+    let work = future::join3(
+        client::watch(client, scope(source.role, &node), |notice| {
+            mailbox.notice(notice)
+        }),
         publisher.run(),
+        checking,
     );
     tokio::select! {
         _ = work => Err(Error::SyncEnded),
@@ -115,6 +112,21 @@ async fn serve(source: Source, loaded: Loaded, node: Arc<str>) -> Result<(), Err
             Ok(())
         }
     }
+}
+
+fn scope(role: Role, node: &Arc<str>) -> WatchScope {
+    match role {
+        Role::Agent => WatchScope::everything(),
+        Role::Proxy => WatchScope::of_proxy(node.clone()),
+    }
+}
+
+/// How pods are attached, where that is the agent's.
+pub(crate) fn pod_config(config: &Configuration) -> Option<PodConfig> {
+    let socket = config.policies.enabled.then(|| config.socket_path());
+    let pods = &config.pods;
+    pods.enabled
+        .then(|| PodConfig::new(pods, socket, config.overlay.enabled))
 }
 
 /// Says what has started.

@@ -1,5 +1,8 @@
 //! What an agent says about its node: the ConfigMap that `podway status` reads.
 
+use std::collections::BTreeMap;
+
+use podway_model::ObjectKind;
 use serde::{Deserialize, Serialize};
 
 /// The namespace of the ConfigMaps.
@@ -32,6 +35,12 @@ pub struct NodeStatus {
     /// The highest `resourceVersion` that the agent has heard of. More than
     /// `revision` while something cannot be written.
     pub heard: u64,
+    /// For each kind of object, the highest `resourceVersion` of it that the
+    /// kernel agrees with. A watch tells of a kind in this order, so that every
+    /// object of the kind that is not newer is in force, too: `Service`,
+    /// `EndpointSlice`.
+    #[serde(default)]
+    pub revisions: BTreeMap<String, u64>,
     /// Services, where the agent serves them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<ServicesStatus>,
@@ -61,6 +70,13 @@ pub struct NodeStatus {
 impl NodeStatus {
     /// How many faults are listed.
     pub const MOST_FAULTS: usize = 20;
+
+    /// Whether the kernel agrees with an object of a kind at a revision.
+    #[must_use]
+    pub fn has_in_force(&self, kind: ObjectKind, revision: u64) -> bool {
+        let known = self.revisions.get(&format!("{kind:?}"));
+        self.synced && known.is_some_and(|known| *known >= revision)
+    }
 }
 
 /// Services on a node.

@@ -211,6 +211,10 @@ impl<O: Outbox> Sync<O> {
         metrics.faults.set(&[], status.fault_count as f64);
         metrics.problems.set(&[], status.problems.len() as f64);
         metrics.heard.set(&[], status.heard as f64);
+        for kind in ObjectKind::ALL {
+            let (label, revision) = kind_revision(kind, &status.revisions);
+            metrics.revision.set(&[label], revision as f64);
+        }
         metrics.build.set(&[env!("CARGO_PKG_VERSION")], 1.0);
     }
 
@@ -301,6 +305,7 @@ impl<O: Outbox> Sync<O> {
         status.synced = self.is_synced;
         status.revision = self.in_force;
         status.heard = self.state.revision();
+        status.revisions = self.revisions.clone();
         status.writes = self.counters.total();
         status.pods = self.pods.as_ref().map(PodConfig::status);
         status.problems = self.feature_problems();
@@ -354,6 +359,18 @@ impl<O: Outbox> Sync<O> {
             revisions: self.revisions.clone(),
         }
     }
+}
+
+fn kind_revision(kind: ObjectKind, known: &BTreeMap<String, u64>) -> (&'static str, u64) {
+    let label = match kind {
+        ObjectKind::Namespace => "Namespace",
+        ObjectKind::Node => "Node",
+        ObjectKind::Pod => "Pod",
+        ObjectKind::Service => "Service",
+        ObjectKind::EndpointSlice => "EndpointSlice",
+        ObjectKind::NetworkPolicy => "NetworkPolicy",
+    };
+    (label, known.get(label).copied().unwrap_or(0))
 }
 
 fn respond(answer: &Answer, outcome: Result<(), String>) {

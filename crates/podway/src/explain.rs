@@ -1,16 +1,19 @@
 //! `podway explain`: answers from the running cluster or from files.
 
+mod programmed;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use podway_model::{ClusterState, Protocol};
+use podway_model::{ClusterState, ObjectName, Protocol};
 use podway_plan::explain::{Explainer, Question};
 use podway_watch::manifest;
 
 use crate::cli::{ExplainCommand, ExplainConnectArgs, ExplainObjectArgs, Output, StateArgs};
-use crate::cluster;
+use crate::{cluster, status};
+use programmed::programmed;
 
 pub(crate) fn run(command: ExplainCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -18,9 +21,7 @@ pub(crate) fn run(command: ExplainCommand) -> anyhow::Result<ExitCode> {
             Some(path) => flows(path, &args.source),
             None => connect(args),
         },
-        ExplainCommand::Service(args) => object(&args, |explainer, name, node| {
-            Ok(explainer.service(name, node)?)
-        }),
+        ExplainCommand::Service(args) => service(&args),
         ExplainCommand::Policy(args) => {
             object(&args, |explainer, name, _| Ok(explainer.policy(name)?))
         }
@@ -92,6 +93,40 @@ fn open(path: &Path) -> anyhow::Result<BufReader<Box<dyn Read>>> {
         Box::new(file.with_context(|| format!("{}: cannot be opened", path.display()))?)
     };
     Ok(BufReader::new(source))
+}
+
+/// What a node makes of a Service; of a running cluster also which nodes have
+/// it in force.
+fn service(args: &ExplainObjectArgs) -> anyhow::Result<ExitCode> {
+    if !args.source.state.is_empty() {
+        return object(args, |explainer, name, node| {
+            Ok(explainer.service(name, node)?)
+        });
+    }
+    let (state, statuses) = cluster::block_on(async {
+        let state = cluster::state(&args.source.cluster).await?;
+        Ok((state, status::statuses(&args.source.cluster).await?))
+    })?;
+    let mut explainer = Explainer::new(state.clone());
+    let view = explainer.service(&args.object, args.node.as_deref())?;
+    let name = args
+        .object
+        .split_once('/')
+        .unwrap_or(("default", &args.object));
+    let nodes = programmed(&state, &ObjectName::new(name.0, name.1), &statuses);
+    match args.output {
+        Output::Json => {
+            let mut view = serde_json::to_value(&view)?;
+            view["nodes"] = serde_json::to_value(&nodes)?;
+            println!("{}", serde_json::to_string_pretty(&view)?);
+        }
+        Output::Text => {
+            print!("{view}");
+            println!("nodes:");
+            nodes.iter().for_each(|node| println!("{node}"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn object<T: serde::Serialize + std::fmt::Display>(

@@ -12,6 +12,7 @@ use kube::api::ListParams;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use podway_agent::status::{self, NodeStatus};
+use podway_model::{ClusterState, ObjectKind};
 use serde::Serialize;
 
 use crate::cli::{ClusterArgs, Output};
@@ -55,7 +56,7 @@ pub(crate) fn run(cluster: &ClusterArgs, output: Output) -> anyhow::Result<ExitC
 ///
 /// Nodes say so in ConfigMaps, so those are what is watched.
 pub(crate) async fn wait_until_in_force(args: &ClusterArgs) -> anyhow::Result<()> {
-    let revision = cluster::state(args).await?.revision();
+    let state = cluster::state(args).await?;
     let client = cluster::connect(args).await?;
     let nodes: Api<Node> = Api::all(client.clone());
     let nodes = nodes
@@ -72,7 +73,7 @@ pub(crate) async fn wait_until_in_force(args: &ClusterArgs) -> anyhow::Result<()
             .await?
             .context("the watch of the nodes' status ended")?;
         let report = read(&map)?;
-        if report.synced && report.revision >= revision {
+        if is_current(&report, &state) {
             waiting.remove(&report.node);
         }
     }
@@ -81,6 +82,22 @@ pub(crate) async fn wait_until_in_force(args: &ClusterArgs) -> anyhow::Result<()
 
 async fn collect(args: &ClusterArgs) -> anyhow::Result<Report> {
     let state = cluster::state(args).await?;
+    let statuses = statuses(args).await?;
+    let entry = |(node, status): (String, Option<NodeStatus>)| Entry {
+        node,
+        current: status.as_ref().is_some_and(|s| is_current(s, &state)),
+        status,
+    };
+    Ok(Report {
+        revision: state.revision(),
+        nodes: statuses.into_iter().map(entry).collect(),
+    })
+}
+
+/// What each node of the cluster has reported.
+pub(crate) async fn statuses(
+    args: &ClusterArgs,
+) -> anyhow::Result<BTreeMap<String, Option<NodeStatus>>> {
     let client = cluster::connect(args).await?;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), status::NAMESPACE);
     let params = ListParams::default().labels(status::NODE_LABEL);
@@ -88,37 +105,36 @@ async fn collect(args: &ClusterArgs) -> anyhow::Result<Report> {
         .list(&params)
         .await
         .context("cannot list the nodes' status")?;
-    let mut statuses = BTreeMap::new();
-    for map in maps {
-        let node = map
-            .labels()
-            .get(status::NODE_LABEL)
-            .cloned()
-            .unwrap_or_default();
-        statuses.insert(node, read(&map)?);
-    }
     let nodes: Api<Node> = Api::all(client);
     let nodes = nodes
         .list(&ListParams::default())
         .await
         .context("cannot list the nodes")?;
-    let revision = state.revision();
-    let entry = |node: Node| {
-        let node = node.name_any();
-        let status = statuses.remove(&node);
-        let current = status
-            .as_ref()
-            .is_some_and(|s| s.synced && s.revision >= revision);
-        Entry {
-            node,
-            current,
-            status,
+    let mut statuses: BTreeMap<_, _> = nodes.iter().map(|n| (n.name_any(), None)).collect();
+    for map in maps {
+        let node = map.labels().get(status::NODE_LABEL);
+        // What a Node left behind when it was deleted is nobody's status.
+        if let Some(status) = node.and_then(|node| statuses.get_mut(node)) {
+            *status = Some(read(&map)?);
         }
-    };
-    Ok(Report {
-        revision,
-        nodes: nodes.into_iter().map(entry).collect(),
-    })
+    }
+    Ok(statuses)
+}
+
+/// Whether a node has everything in force that what it does follows from. A
+/// node that serves Services alone knows nothing of policies.
+fn is_current(status: &NodeStatus, state: &ClusterState) -> bool {
+    let services = [ObjectKind::Service, ObjectKind::EndpointSlice];
+    let policies = [
+        ObjectKind::Namespace,
+        ObjectKind::Pod,
+        ObjectKind::NetworkPolicy,
+    ];
+    let of_services = status.services.iter().flat_map(|_| services);
+    let of_policies = status.policies.iter().flat_map(|_| policies);
+    let of_overlay = status.overlay.iter().map(|_| ObjectKind::Node);
+    let mut kinds = of_services.chain(of_policies).chain(of_overlay);
+    status.synced && kinds.all(|kind| status.has_in_force(kind, state.revision_of(kind)))
 }
 
 fn read(map: &ConfigMap) -> anyhow::Result<NodeStatus> {

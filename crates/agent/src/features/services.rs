@@ -12,6 +12,7 @@ use podway_plan::service::{Interfaces, NodeContext, ServiceChange, ServicePlanne
 use super::Counters;
 use crate::config::{self, LocalPods, NodePortAddress};
 use crate::feature::{Feature, Report, Scope, WriteError};
+use crate::health_checks::{Checks, Wanted};
 use crate::status::ServicesStatus;
 use observed::Observed;
 
@@ -25,6 +26,8 @@ pub(crate) struct Services {
     change: ServiceChange,
     counters: Counters,
     observed: Observed,
+    /// What to answer at health check node ports, as of the last write.
+    checks: Checks,
     /// The backend has other settings than at its last write.
     is_configured: bool,
 }
@@ -46,6 +49,7 @@ impl Services {
             change: ServiceChange::default(),
             observed: Observed::new(spec.name, counters.clone()),
             counters,
+            checks: Checks::default(),
             is_configured: true,
         })
     }
@@ -180,6 +184,11 @@ impl Feature for Services {
         self.observed
             .wrote(start.elapsed(), scope, outcome.as_ref().ok(), &self.planner);
         let written = outcome?.written;
+        // Together with the rules: a load balancer must not hear of endpoints
+        // that the node does not serve yet.
+        if change.is_none_or(|change| !change.health_checks.is_empty()) {
+            self.checks = Arc::new(self.planner.table().health_checks.clone());
+        }
         self.is_configured = false;
         self.counters
             .transaction(written.transactions > 0, written.elements);
@@ -191,6 +200,10 @@ impl Feature for Services {
     }
 
     fn describe(&self, report: &mut Report) {
+        report.health_checks = Wanted {
+            checks: self.checks.clone(),
+            prefixes: self.planner.context().node_port_prefixes.clone(),
+        };
         let totals = self.planner.totals();
         report.status.services = Some(ServicesStatus {
             mode: self.name.to_owned(),

@@ -172,72 +172,75 @@ fn addresses_to_listen_at_have_defaults_and_an_off() {
     );
 }
 
+/// Lines, and what is said of them.
+const WRONG: &[(&str, &str)] = &[
+    (
+        "mode: nftable\n",
+        "c:3:7: mode: \"nftable\" is not one of nftables, iptables",
+    ),
+    ("mode: kernelspace\n", "mode: \"kernelspace\" is not one of"),
+    ("modee: nftables\n", "c:3:1: unknown field \"modee\""),
+    (
+        "iptables: {masqueradall: true}\n",
+        "probably meant: masqueradeAll",
+    ),
+    (
+        "iptables: {masqueradeBit: 32}\n",
+        "iptables.masqueradeBit: 32 is out of range",
+    ),
+    ("iptables: {syncPeriod: 30}\n", "iptables.syncPeriod"),
+    (
+        "iptables: {syncPeriod: -1s}\n",
+        "iptables.syncPeriod: -1s is less than nothing",
+    ),
+    (
+        "nftables: {syncPeriod: 1s, minSyncPeriod: 2s}\n",
+        "2s is longer than syncPeriod, 1s",
+    ),
+    (
+        "bindAddress: localhost\n",
+        "bindAddress: \"localhost\" is not an IP address",
+    ),
+    (
+        "healthzBindAddress: \"10256\"\n",
+        "healthzBindAddress: \"10256\" is not an address",
+    ),
+    (
+        "clusterCIDR: 10.0.0.0\n",
+        "clusterCIDR: \"10.0.0.0\" is not a prefix",
+    ),
+    (
+        "clusterCIDR: 10.0.0.0/8,10.1.0.0/16\n",
+        "clusterCIDR: expected one prefix, or one of",
+    ),
+    (
+        "nodePortAddresses: [primary, 10.0.0.0/8]\n",
+        "primary stands alone",
+    ),
+    (
+        "nodePortAddresses: [10.0.0.1]\n",
+        "nodePortAddresses: \"10.0.0.1\" is not a prefix",
+    ),
+    (
+        "detectLocalMode: BridgeInterface\n",
+        "detectLocal.bridgeInterface: \"\"",
+    ),
+    ("detectLocalMode: ClusterCidr\n", "(probably ClusterCIDR)"),
+    ("oomScoreAdj: -1001\n", "oomScoreAdj: -1001 is out of range"),
+    (
+        "conntrack: {min: -1}\n",
+        "conntrack.min: -1 is less than nothing",
+    ),
+    (
+        "ipvs: {excludeCIDRs: [x]}\n",
+        "ipvs.excludeCIDRs: \"x\" is not a prefix",
+    ),
+    ("kind: Deployment\n", "kind"),
+];
+
 #[test]
 fn what_is_wrong_is_named_with_its_place() {
-    for (lines, expected) in [
-        (
-            "mode: nftable\n",
-            "c:3:7: mode: \"nftable\" is not one of nftables, iptables",
-        ),
-        ("mode: kernelspace\n", "mode: \"kernelspace\" is not one of"),
-        ("modee: nftables\n", "c:3:1: unknown field \"modee\""),
-        (
-            "iptables: {masqueradall: true}\n",
-            "probably meant: masqueradeAll",
-        ),
-        (
-            "iptables: {masqueradeBit: 32}\n",
-            "iptables.masqueradeBit: 32 is out of range",
-        ),
-        ("iptables: {syncPeriod: 30}\n", "iptables.syncPeriod"),
-        (
-            "iptables: {syncPeriod: -1s}\n",
-            "iptables.syncPeriod: -1s is less than nothing",
-        ),
-        (
-            "nftables: {syncPeriod: 1s, minSyncPeriod: 2s}\n",
-            "2s is longer than syncPeriod, 1s",
-        ),
-        (
-            "bindAddress: localhost\n",
-            "bindAddress: \"localhost\" is not an IP address",
-        ),
-        (
-            "healthzBindAddress: \"10256\"\n",
-            "healthzBindAddress: \"10256\" is not an address",
-        ),
-        (
-            "clusterCIDR: 10.0.0.0\n",
-            "clusterCIDR: \"10.0.0.0\" is not a prefix",
-        ),
-        (
-            "clusterCIDR: 10.0.0.0/8,10.1.0.0/16\n",
-            "clusterCIDR: expected one prefix, or one of",
-        ),
-        (
-            "nodePortAddresses: [primary, 10.0.0.0/8]\n",
-            "primary stands alone",
-        ),
-        (
-            "nodePortAddresses: [10.0.0.1]\n",
-            "nodePortAddresses: \"10.0.0.1\" is not a prefix",
-        ),
-        (
-            "detectLocalMode: BridgeInterface\n",
-            "detectLocal.bridgeInterface: \"\"",
-        ),
-        ("detectLocalMode: ClusterCidr\n", "(probably ClusterCIDR)"),
-        ("oomScoreAdj: -1001\n", "oomScoreAdj: -1001 is out of range"),
-        (
-            "conntrack: {min: -1}\n",
-            "conntrack.min: -1 is less than nothing",
-        ),
-        (
-            "ipvs: {excludeCIDRs: [x]}\n",
-            "ipvs.excludeCIDRs: \"x\" is not a prefix",
-        ),
-        ("kind: Deployment\n", "kind"),
-    ] {
+    for (lines, expected) in WRONG {
         let wrong = of(lines).expect_err(lines);
         assert!(wrong.contains(expected), "{expected:?} in\n{wrong}");
     }
