@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::future;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use podway_cni::agent_protocol::AgentStatus;
 use podway_watch::client::{self, WatchScope};
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +21,7 @@ use crate::features::{Counters, Features};
 use crate::mailbox::Mailbox;
 use crate::pods::PodConfig;
 use crate::publish::{self, Bulletin, Severity};
-use crate::servers::{Facts, Settings, Shown};
+use crate::servers::{Facts, Settings};
 use crate::socket::{Served, Socket};
 use crate::source::{Loaded, Role, Source};
 use crate::sync::{Parts, Sync};
@@ -66,11 +66,7 @@ async fn serve(source: Source, loaded: Loaded, node: Arc<str>) -> Result<(), Err
         publish::post(client.clone(), node.clone(), config.observability.enabled);
     let bulletin = post.bulletin();
     let health_checks = post.health_checks();
-    let facts = Arc::new(Facts {
-        health: mailbox.health.clone(),
-        counters: counters.clone(),
-        shown: RwLock::new(Shown::of(&loaded)),
-    });
+    let facts = Facts::new(&mailbox, &counters, &loaded);
     let readiness = Arc::new(Mutex::new(AgentStatus {
         message: "the agent is starting".to_owned(),
         ..AgentStatus::default()
@@ -97,7 +93,7 @@ async fn serve(source: Source, loaded: Loaded, node: Arc<str>) -> Result<(), Err
     });
     let work = future::join3(
         client::watch(client, scope(source.role, &node), |notice| {
-            mailbox.notice(notice)
+            mailbox.notice(notice);
         }),
         publisher.run(),
         checking,

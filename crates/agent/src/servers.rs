@@ -20,6 +20,7 @@ use crate::config::Configuration;
 use crate::error::Error;
 use crate::features::Counters;
 use crate::health::Health;
+use crate::mailbox::Mailbox;
 use crate::source::Loaded;
 
 /// After this time an address that could not be bound is tried again.
@@ -51,6 +52,16 @@ pub(crate) struct Shown {
     pub(crate) configuration: serde_json::Value,
     /// A change that waits longer makes the node unwell.
     pub(crate) patience: Duration,
+}
+
+impl Facts {
+    pub(crate) fn new(mailbox: &Mailbox, counters: &Counters, loaded: &Loaded) -> Arc<Self> {
+        Arc::new(Self {
+            health: mailbox.health.clone(),
+            counters: counters.clone(),
+            shown: RwLock::new(Shown::of(loaded)),
+        })
+    }
 }
 
 impl Settings {

@@ -344,6 +344,7 @@ impl KubeProxyArgs {
     }
 
     /// Flags that were given, and why they change nothing.
+    #[allow(clippy::too_many_lines, reason = "a list: one entry for each flag")]
     pub(super) fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
         const OTHER_CLIENT: &str = "the client of the API server is another one";
         const LOGS: &str = "logs go to standard error; PODWAY_LOG says what is logged";
