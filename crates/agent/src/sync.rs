@@ -369,6 +369,7 @@ fn kind_revision(kind: ObjectKind, known: &BTreeMap<String, u64>) -> (&'static s
         ObjectKind::Service => "Service",
         ObjectKind::EndpointSlice => "EndpointSlice",
         ObjectKind::NetworkPolicy => "NetworkPolicy",
+        ObjectKind::ClusterNetworkPolicy => "ClusterNetworkPolicy",
     };
     (label, known.get(label).copied().unwrap_or(0))
 }

@@ -129,6 +129,7 @@ fn is_current(status: &NodeStatus, state: &ClusterState) -> bool {
         ObjectKind::Namespace,
         ObjectKind::Pod,
         ObjectKind::NetworkPolicy,
+        ObjectKind::ClusterNetworkPolicy,
     ];
     let of_services = status.services.iter().flat_map(|_| services);
     let of_policies = status.policies.iter().flat_map(|_| policies);
