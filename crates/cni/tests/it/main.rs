@@ -9,6 +9,8 @@
 mod bandwidth;
 mod chaining;
 mod connectivity;
+mod containerd;
+mod debian;
 mod failures;
 mod host_ports;
 mod kills;

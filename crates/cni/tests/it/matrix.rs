@@ -1,10 +1,73 @@
 //! Every command in every version of the specification, as a runtime calls them
 //! one after the other.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::node::{Node, Pod};
+use crate::node::{Call, Node, Pod};
 use crate::protocol::VERSIONS;
+
+/// What is on standard input besides the configuration, or in the environment.
+#[derive(Debug, Clone, Copy)]
+enum With {
+    Nothing,
+    /// podCIDRs that have no address left.
+    NoAddress,
+    /// The result of ADD, which old versions do not hand over.
+    Result,
+    /// GC: these containers are valid.
+    Valid(&'static [&'static str]),
+    /// DEL: this is `CNI_NETNS`, or it is not set at all.
+    Netns(Option<&'static str>),
+}
+
+/// How a call ends.
+#[derive(Debug, Clone, Copy)]
+enum Ends {
+    WithResult,
+    Silent,
+    WithCode(u32),
+}
+
+/// What a call leaves on the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaves {
+    Nothing,
+    Pod,
+}
+
+use Ends::{Silent, WithCode, WithResult};
+use Leaves::{Nothing, Pod as ThePod};
+
+/// The command, the first version that has it (before that: code 1, and nothing
+/// changes), what it is called with, and how it must end.
+type Step = (&'static str, &'static str, With, Ends, Leaves);
+
+const STEPS: [Step; 24] = [
+    ("VERSION", "0.1.0", With::Nothing, WithResult, Nothing),
+    ("STATUS", "1.1.0", With::Nothing, Silent, Nothing),
+    ("STATUS", "1.1.0", With::NoAddress, WithCode(50), Nothing),
+    ("DEL", "0.1.0", With::Nothing, Silent, Nothing),
+    ("ADD", "0.1.0", With::NoAddress, WithCode(11), Nothing),
+    ("ADD", "0.1.0", With::Nothing, WithResult, ThePod),
+    ("ADD", "0.1.0", With::Nothing, WithCode(100), ThePod),
+    ("CHECK", "0.4.0", With::Nothing, WithCode(7), ThePod),
+    ("CHECK", "0.4.0", With::Result, Silent, ThePod),
+    ("GC", "1.1.0", With::Nothing, WithCode(7), ThePod),
+    ("GC", "1.1.0", With::Valid(&["c1", "c9"]), Silent, ThePod),
+    ("VERSION", "0.1.0", With::Nothing, WithResult, ThePod),
+    ("STATUS", "1.1.0", With::Nothing, Silent, ThePod),
+    ("DEL", "0.1.0", With::Result, Silent, Nothing),
+    ("DEL", "0.1.0", With::Result, Silent, Nothing),
+    ("CHECK", "0.4.0", With::Result, WithCode(102), Nothing),
+    ("ADD", "0.1.0", With::Nothing, WithResult, ThePod),
+    ("DEL", "0.1.0", With::Netns(None), Silent, Nothing),
+    ("ADD", "0.1.0", With::Nothing, WithResult, ThePod),
+    ("DEL", "0.1.0", With::Netns(Some("")), Silent, Nothing),
+    ("ADD", "0.1.0", With::Nothing, WithResult, ThePod),
+    ("DEL", "0.1.0", With::Netns(Some("/gone")), Silent, Nothing),
+    ("ADD", "0.1.0", With::Nothing, WithResult, ThePod),
+    ("GC", "1.1.0", With::Valid(&[]), Silent, Nothing),
+];
 
 /// Whether a version is `since` or later.
 fn has(version: &str, since: &str) -> bool {
@@ -12,85 +75,64 @@ fn has(version: &str, since: &str) -> bool {
     place(version) >= place(since)
 }
 
-fn assert_clean(node: &Node, version: &str) {
-    assert_eq!(node.links(), ["lo"], "{version}");
-    assert_eq!(node.leased(), Vec::<String>::new(), "{version}");
-}
-
 #[test]
 fn every_command_in_every_version() {
     for version in VERSIONS {
         let node = Node::new();
+        let pod = node.pod("c1");
         let mut config = node.config();
         config["cniVersion"] = json!(version);
-        let pod = node.pod("c1");
-
-        let answer = node.command("VERSION", &pod, &config).result();
-        assert_eq!(answer["supportedVersions"], json!(VERSIONS), "{version}");
-
-        let status = node.command("STATUS", &pod, &config);
-        if has(version, "1.1.0") {
-            status.silent();
-        } else {
-            assert_eq!(status.error()["code"], 1, "{version}: {status:?}");
+        let mut result = Value::Null;
+        let mut left = Nothing;
+        for (number, (command, since, with, ends, leaves)) in STEPS.into_iter().enumerate() {
+            let case = format!("{version}, step {number}: {command} with {with:?}");
+            let call = call(&node, &pod, &config, &result, command, with);
+            let is_known = has(version, since);
+            match if is_known { ends } else { WithCode(1) } {
+                Silent => assert_eq!(
+                    (call.code, call.stdout.as_str()),
+                    (0, ""),
+                    "{case}: {call:?}"
+                ),
+                WithCode(code) => assert_eq!(call.error()["code"], code, "{case}: {call:?}"),
+                WithResult if command == "ADD" => {
+                    result = call.result();
+                    assert_eq!(result["cniVersion"], version, "{case}");
+                }
+                WithResult => assert_eq!(call.result()["supportedVersions"], json!(VERSIONS)),
+            }
+            if is_known {
+                left = leaves;
+            }
+            let (links, leases) = if left == ThePod { (2, 2) } else { (1, 0) };
+            assert_eq!(node.links().len(), links, "{case}: {:?}", node.links());
+            assert_eq!(node.leased().len(), leases, "{case}: {:?}", node.leased());
         }
-
-        let mut full = config.clone();
-        full["podCIDRs"] = json!(["10.244.1.0/24", "fd00::/128"]);
-        assert_eq!(node.add(&pod, &full).error()["code"], 7, "{version}");
-        assert_clean(&node, version);
-
-        let result = node.add(&pod, &config).result();
-        assert_eq!(result["cniVersion"], version);
-        assert_eq!(node.add(&pod, &config).error()["code"], 100, "{version}");
-
-        let mut with_result = config.clone();
-        with_result["prevResult"] = result;
-        let check = node.command("CHECK", &pod, &with_result);
-        if has(version, "0.4.0") {
-            check.silent();
-            let without = node.command("CHECK", &pod, &config).error();
-            assert_eq!(without["code"], 7, "{version}: {without:#}");
-        } else {
-            assert_eq!(check.error()["code"], 1, "{version}: {check:?}");
-            with_result = config.clone();
-        }
-
-        collect(&node, &pod, &config, version);
-        for _ in 0..2 {
-            node.del(&pod, &with_result).silent();
-            assert_clean(&node, version);
-        }
-        without_namespace(&node, &config, version);
     }
 }
 
-/// GC of everything but the pod leaves it alone.
-fn collect(node: &Node, pod: &Pod, config: &serde_json::Value, version: &str) {
+fn call(node: &Node, pod: &Pod, config: &Value, result: &Value, command: &str, with: With) -> Call {
     let mut config = config.clone();
-    config["cni.dev/valid-attachments"] = json!([{ "containerID": "c1", "ifname": "eth0" }]);
-    let (links, leased) = (node.links(), node.leased());
-    let gc = node.command("GC", pod, &config);
-    if has(version, "1.1.0") {
-        gc.silent();
-    } else {
-        assert_eq!(gc.error()["code"], 1, "{version}: {gc:?}");
+    match with {
+        With::Nothing => {}
+        With::NoAddress => config["reserved"] = json!(["10.244.1.0/24"]),
+        With::Result if has(config["cniVersion"].as_str().unwrap(), "0.4.0") => {
+            config["prevResult"] = result.clone();
+        }
+        With::Result => {}
+        With::Valid(containers) => {
+            let attachment = |id: &&str| json!({ "containerID": id, "ifname": "eth0" });
+            config["cni.dev/valid-attachments"] = containers.iter().map(attachment).collect();
+        }
+        With::Netns(path) => {
+            let mut variables = vec![
+                ("CNI_COMMAND", command),
+                ("CNI_CONTAINERID", &pod.container),
+                ("CNI_IFNAME", "eth0"),
+            ];
+            variables.extend(path.map(|path| ("CNI_NETNS", path)));
+            return node.call(&variables, &config.to_string());
+        }
     }
-    assert_eq!((node.links(), node.leased()), (links, leased), "{version}");
-}
-
-fn without_namespace(node: &Node, config: &serde_json::Value, version: &str) {
-    for netns in [None, Some(""), Some("/run/netns/podway-test-gone")] {
-        let container = format!("c-{}", netns.map_or(99, str::len));
-        let pod = node.pod(&container);
-        node.add(&pod, config).result();
-        let mut variables = vec![
-            ("CNI_COMMAND", "DEL"),
-            ("CNI_CONTAINERID", container.as_str()),
-            ("CNI_IFNAME", "eth0"),
-        ];
-        variables.extend(netns.map(|path| ("CNI_NETNS", path)));
-        node.call(&variables, &config.to_string()).silent();
-        assert_clean(node, version);
-    }
+    node.command(command, pod, &config)
 }

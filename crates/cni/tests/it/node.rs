@@ -33,6 +33,12 @@ pub(crate) struct Call {
     pub(crate) stderr: String,
 }
 
+/// The plugin under test.
+pub(crate) const OURS: &str = env!("CARGO_BIN_EXE_podway-cni");
+
+/// Where Debian's package containernetworking-plugins puts its programs.
+const DEBIANS: &str = "/usr/lib/cni";
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl Node {
@@ -72,15 +78,15 @@ impl Node {
 
     /// Calls the plugin in the node's namespace with these variables.
     pub(crate) fn call(&self, variables: &[(&str, &str)], input: &str) -> Call {
-        let mut child = self.spawn(variables);
+        let mut child = self.spawn(Path::new(OURS), variables);
         // A plugin that fails early closes its end.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         Call::of(child.wait_with_output().unwrap())
     }
 
-    fn spawn(&self, variables: &[(&str, &str)]) -> Child {
+    fn spawn(&self, program: &Path, variables: &[(&str, &str)]) -> Child {
         let run = || {
-            Command::new(env!("CARGO_BIN_EXE_podway-cni"))
+            Command::new(program)
                 .env_clear()
                 .envs(variables.iter().copied())
                 .stdin(Stdio::piped())
@@ -106,6 +112,25 @@ impl Node {
         Call::of(child.wait_with_output().unwrap())
     }
 
+    /// Calls the program that the configuration's `type` names: ours, or one of
+    /// Debian's.
+    pub(crate) fn plugin(&self, command: &str, pod: &Pod, config: &Value) -> Call {
+        let name = config["type"].as_str().unwrap();
+        let mut program = Path::new(OURS).to_owned();
+        if name != podway_cni::PROGRAM {
+            program = Path::new(DEBIANS).join(name);
+            let install = "apt-get install containernetworking-plugins (scripts/prepare test)";
+            assert!(
+                program.exists(),
+                "{} is missing: {install}",
+                program.display()
+            );
+        }
+        let mut child = self.start_program(&program, command, pod);
+        Self::configure(&mut child, config);
+        Call::of(child.wait_with_output().unwrap())
+    }
+
     /// Gives a plugin the configuration that it waits for.
     pub(crate) fn configure(child: &mut Child, config: &Value) {
         let mut input = child.stdin.take().unwrap();
@@ -114,6 +139,10 @@ impl Node {
 
     /// Starts the plugin and returns while it waits for its configuration.
     pub(crate) fn start(&self, command: &str, pod: &Pod) -> Child {
+        self.start_program(Path::new(OURS), command, pod)
+    }
+
+    fn start_program(&self, program: &Path, command: &str, pod: &Pod) -> Child {
         let netns = pod.namespace.path().display().to_string();
         let args = format!(
             "IgnoreUnknown=1;K8S_POD_NAMESPACE=x;K8S_POD_NAME={0};K8S_POD_UID=u-{0}",
@@ -125,9 +154,11 @@ impl Node {
             ("CNI_NETNS", &netns),
             ("CNI_IFNAME", "eth0"),
             ("CNI_ARGS", &args),
-            ("CNI_PATH", "/opt/cni/bin"),
+            ("CNI_PATH", DEBIANS),
+            // For iptables.
+            ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
         ];
-        self.spawn(&variables)
+        self.spawn(program, &variables)
     }
 
     /// The names of the node's interfaces, `lo` first.
