@@ -21,7 +21,9 @@ demo-down:
 
 build:
 	@scripts/prepare build
-	$(CARGO) build --release --locked --bin podway --bin podway-cni
+	$(CARGO) build --release --locked --bin podway
+	@# The plugin starts for each pod: without the dynamic linker in half the time, and on any distribution.
+	$(CARGO) rustc --release --locked -p podway-cni --bin podway-cni -- -C target-feature=+crt-static
 
 lint:
 	@scripts/prepare build
