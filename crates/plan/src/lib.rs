@@ -7,6 +7,7 @@
 
 pub mod announce;
 pub mod explain;
+pub mod node_prefixes;
 pub mod overlay;
 pub mod policy;
 pub mod service;
