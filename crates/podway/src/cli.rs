@@ -35,6 +35,8 @@ pub(crate) enum Command {
     },
     /// A drop-in for kube-proxy: its flags and its KubeProxyConfiguration file
     KubeProxy(Box<crate::kube_proxy::KubeProxyArgs>),
+    /// Work for the whole cluster, by one elected replica: podCIDRs
+    Controller(crate::controller::ControllerArgs),
     /// The embedded API server alone
     Apiserver(ApiserverArgs),
     /// What is programmed on each node, how far behind, what is wrong and what to do

@@ -7,6 +7,7 @@ mod apiserver;
 mod bench;
 mod cli;
 mod cluster;
+mod controller;
 mod explain;
 mod install;
 mod kube_proxy;
@@ -43,6 +44,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Lab(command) => lab::run(command),
         Command::Agent { config } => agent::run(&config),
         Command::KubeProxy(args) => kube_proxy::run(*args),
+        Command::Controller(args) => controller::run(args),
         Command::Apiserver(args) => apiserver::run(args),
         Command::Status { cluster, output } => status::run(&cluster, output),
         Command::Explain(command) => explain::run(command),

@@ -28,6 +28,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "cni",
         ],
     ),
+    ("podway-controller", &["model", "plan", "watch"]),
     (
         "podway-lab",
         &["model", "kernel", "apiserver", "agent", "watch", "cni"],
@@ -55,6 +56,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
             "apiserver",
             "cni",
             "agent",
+            "controller",
             "lab",
             "bench",
         ],
@@ -71,7 +73,13 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("axum", &["podway-apiserver", "podway-lab", "podway-agent"]),
     (
         "kube",
-        &["podway-watch", "podway-agent", "podway-lab", "podway"],
+        &[
+            "podway-watch",
+            "podway-agent",
+            "podway-controller",
+            "podway-lab",
+            "podway",
+        ],
     ),
     (
         "k8s-openapi",
@@ -79,6 +87,7 @@ const RESERVED: &[(&str, &[&str])] = &[
             "podway-watch",
             "podway-apiserver",
             "podway-agent",
+            "podway-controller",
             "podway-lab",
             "podway",
         ],
@@ -89,6 +98,7 @@ const RESERVED: &[(&str, &[&str])] = &[
             "podway-watch",
             "podway-apiserver",
             "podway-agent",
+            "podway-controller",
             "podway-lab",
             "podway",
         ],
