@@ -15,6 +15,7 @@ use podway_dataplane::service::{BackendSpec, ServiceBackend, iptables, ipvs, nft
 use podway_kernel::conntrack::ConntrackTable;
 use podway_kernel::ipset::IpSetTable;
 use podway_kernel::iptables::{Variant, Xtables};
+use podway_kernel::netns::NetNs;
 use podway_model::Protocol;
 use podway_plan::service::{NodeContext, ServiceTable, Source};
 use podway_testkit::flows;
@@ -39,8 +40,8 @@ impl Mode {
         }
     }
 
-    /// Opens it on the stage's node, where it finds what the last one left.
-    fn start(self, stage: &Stage, context: &NodeContext) -> Box<dyn ServiceBackend> {
+    /// Opens it in a namespace, where it finds what the last one left.
+    pub(crate) fn start_in(self, node: &NetNs, context: &NodeContext) -> Box<dyn ServiceBackend> {
         let open = || match self {
             Self::Spec(spec) => spec.start(settings(context)).unwrap(),
             Self::Legacy => Box::new(iptables::IptablesServices::new(
@@ -50,7 +51,7 @@ impl Mode {
                 settings(context),
             )),
         };
-        stage.node.run(open).unwrap()
+        node.run(open).unwrap()
     }
 }
 
@@ -137,7 +138,7 @@ impl Scene<'_> {
     /// All flows at once, as silence takes its time; what went wrong, with
     /// everything that there is to know.
     fn play(&self, flows: &[&Flow]) -> String {
-        let mut backend = self.mode.start(self.stage, self.context);
+        let mut backend = self.mode.start_in(&self.stage.node, self.context);
         backend.sync(&self.table, None).unwrap();
         let mistakes: Vec<String> = thread::scope(|scope| {
             let judges = flows.iter().map(|flow| scope.spawn(|| self.mistake(flow)));

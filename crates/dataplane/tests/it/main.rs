@@ -7,6 +7,8 @@
 )]
 
 mod announce;
+mod cost;
+mod drift;
 mod iptables;
 mod ipvs;
 mod live;

@@ -80,7 +80,7 @@ fn judge(mode: Mode) {
     let wrong = scene.play(&case.flows.iter().collect::<Vec<_>>());
     assert!(wrong.is_empty(), "{}\n{wrong}", mode.name());
 
-    let mut backend = mode.start(&stage, context);
+    let mut backend = mode.start_in(&stage.node, context);
     backend.sync(&scene.table, None).unwrap();
     for (client, to, weights) in COUNTED {
         let counts = count(&stage, ip(client), to.parse().unwrap());
