@@ -14,3 +14,4 @@ mod lab;
 mod netpol;
 mod objects;
 mod prober;
+mod services;
