@@ -11,8 +11,8 @@ use podway_model::{
 use podway_plan::service::NodeContext;
 
 /// The port of every service, and that of every endpoint.
-const PORT: u16 = 80;
-const TARGET_PORT: u16 = 8080;
+pub(super) const PORT: u16 = 80;
+pub(super) const TARGET_PORT: u16 = 8080;
 
 /// The node that plans: none of the endpoints is on it.
 pub(super) fn node() -> NodeContext {
