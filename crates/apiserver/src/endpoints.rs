@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::controllers::Write;
 use crate::kinds::{self, Kind};
 
 /// Everything that decides the endpoints of one service.
@@ -40,17 +41,6 @@ pub struct Observed<'a> {
     pub slices: &'a [&'a Value],
     /// The Endpoints of the service's name, if there are any.
     pub endpoints: Option<&'a Value>,
-}
-
-/// One write that brings the stored objects to what they should be.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Write {
-    /// A new object, with its name.
-    Create(Arc<Kind>, Value),
-    /// The next value of an object, with the resource version it was read at.
-    Update(Arc<Kind>, Value),
-    /// The name of an object that has to go.
-    Delete(Arc<Kind>, String),
 }
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";

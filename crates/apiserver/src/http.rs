@@ -47,6 +47,13 @@ struct Call {
     body: Incoming,
 }
 
+impl Call {
+    /// The form of the answer that the client takes.
+    fn form(&self) -> Result<accept::Form, Status> {
+        accept::form(&self.parts.headers, self.query.text("includeObject"))
+    }
+}
+
 type Answer = Result<Response<Body>, Status>;
 
 impl Api {

@@ -9,6 +9,7 @@
 pub mod allocate;
 mod apply;
 mod clock;
+pub mod controllers;
 mod defaults;
 mod definitions;
 pub mod endpoints;

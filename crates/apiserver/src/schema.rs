@@ -122,12 +122,6 @@ impl ObjectType {
         self.find(name).map(|field| &field.shape)
     }
 
-    /// The names of its fields in JSON, in the order of the type.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        let named = self.fields.iter().filter(|field| !field.name.is_empty());
-        named.map(|field| field.name.as_str())
-    }
-
     /// A field by its name in JSON.
     pub(crate) fn find(&self, name: &str) -> Option<&Field> {
         self.fields

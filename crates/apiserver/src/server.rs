@@ -4,6 +4,8 @@ mod bootstrap;
 mod connections;
 mod endpoints;
 mod namespaces;
+mod workloads;
+mod writes;
 
 use std::net::{SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
@@ -17,6 +19,7 @@ use crate::http::Api;
 use crate::pki::{Pki, User, write_private};
 use crate::rest::Registry;
 use crate::store::Store;
+use crate::watch::Cursor;
 use crate::{Error, kubeconfig};
 
 /// Which unix socket a node's kubelet listens on; `None` for a node without one.
@@ -107,14 +110,17 @@ impl ApiServer {
         )
     }
 
-    /// Keeps Endpoints and EndpointSlices as the Services' selectors say and
-    /// empties namespaces that are being deleted, until [`ApiServer::shutdown`].
+    /// Keeps Endpoints and EndpointSlices as the Services' selectors say, keeps the
+    /// pods of Deployments, ReplicaSets, DaemonSets and Jobs, watches the nodes'
+    /// heartbeats and empties namespaces that are being deleted, until
+    /// [`ApiServer::shutdown`].
     pub fn run_controllers(&self) -> impl Future<Output = ()> + Send + use<> {
         let registry = self.api.registry();
         let endpoints = endpoints::run(registry.clone(), self.stop.subscribe());
         let namespaces = namespaces::run(registry.clone(), self.stop.subscribe());
+        let workloads = workloads::run(registry.clone(), self.stop.subscribe());
         async {
-            tokio::join!(endpoints, namespaces);
+            tokio::join!(endpoints, namespaces, workloads);
         }
     }
 
@@ -152,4 +158,10 @@ impl ApiServer {
 pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the server itself is gone, which comes to the same.
     let _ = stop.wait_for(|&stop| stop).await;
+}
+
+/// Waits until something may be new for one of the cursors. Cancel safe.
+async fn any_moved(cursors: &mut [Cursor]) {
+    let moves = cursors.iter_mut().map(|cursor| Box::pin(cursor.moved()));
+    futures_util::future::select_all(moves).await;
 }

@@ -93,10 +93,29 @@ fn layout(kind: &Kind) -> Layout {
     }
 }
 
+/// What comes with each row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// Nothing.
+    Bare,
+    /// The object's metadata.
+    Metadata,
+    /// The object, for clients that sort by its fields.
+    Object,
+}
+
+/// Which form of a table a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Style {
+    /// The version of meta.k8s.io.
+    pub(crate) version: &'static str,
+    pub(crate) rows: Rows,
+}
+
 /// A `Table` of meta.k8s.io/`version` with one row for each object.
 pub(crate) fn table<'o>(
     kind: &Kind,
-    version: &str,
+    style: Style,
     objects: impl IntoIterator<Item = &'o Object>,
     metadata: &Value,
 ) -> Value {
@@ -114,9 +133,19 @@ pub(crate) fn table<'o>(
             )
         }
     };
-    let rows = objects.into_iter().map(
-        |object| json!({ "cells": cells(object.value(), now), "object": partial(object, version) }),
-    );
+    let Style { version, rows } = style;
+    let rows = objects.into_iter().map(|object| {
+        let mut row = json!({ "cells": cells(object.value(), now) });
+        match rows {
+            Rows::Bare => {}
+            Rows::Metadata => row["object"] = partial(object, version),
+            Rows::Object => {
+                row["object"] = object.to_value();
+                row["object"]["apiVersion"] = kind.api_version().into();
+            }
+        }
+        row
+    });
     json!({
         "kind": "Table",
         "apiVersion": format!("meta.k8s.io/{version}"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Container, EmptyDirVolumeSource, EnvVar, HTTPGetAction, LifecycleHandler, Pod, PodIP, PodSpec,
-    PodStatus, Probe, Volume,
+    PodStatus, Probe, Toleration, Volume,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -182,6 +182,37 @@ pub(crate) fn prepare_create(pod: &mut Pod) {
         qos_class: Some(quality_of_service(pod.spec.as_ref()).to_owned()),
         ..PodStatus::default()
     });
+    if let Some(spec) = &mut pod.spec {
+        outlast_outages(spec);
+    }
+}
+
+/// A pod that does not say how long it stays on a node that is not ready stays
+/// for five minutes (Kubernetes' admission plugin `DefaultTolerationSeconds`).
+fn outlast_outages(spec: &mut PodSpec) {
+    const SECONDS: i64 = 300;
+    let tolerations = spec.tolerations.get_or_insert_default();
+    for key in [
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    ] {
+        let about = |text: &Option<String>, wanted: &str| {
+            text.as_deref()
+                .is_none_or(|text| text.is_empty() || text == wanted)
+        };
+        let said = tolerations
+            .iter()
+            .any(|other| about(&other.key, key) && about(&other.effect, "NoExecute"));
+        if !said {
+            tolerations.push(Toleration {
+                key: Some(key.to_owned()),
+                operator: Some("Exists".to_owned()),
+                effect: Some("NoExecute".to_owned()),
+                toleration_seconds: Some(SECONDS),
+                value: None,
+            });
+        }
+    }
 }
 
 /// Follows `ComputePodQOS`: guaranteed when every container limits processor and

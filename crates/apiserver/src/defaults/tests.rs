@@ -166,6 +166,10 @@ fn pods_get_what_kubernetes_gives_them() {
         pod["spec"],
         json!({"hostNetwork": true, "restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler",
             "terminationGracePeriodSeconds": 30, "enableServiceLinks": true, "securityContext": {},
+            "tolerations": [
+                {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+                {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+            ],
             "volumes": [{"name": "v", "emptyDir": {}}, {"name": "m", "configMap": {"name": "c", "defaultMode": 420}}],
             "containers": [{"name": "c", "image": "podway/toolbox", "imagePullPolicy": "Always",
                 "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",

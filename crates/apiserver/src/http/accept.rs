@@ -4,14 +4,15 @@ use hyper::HeaderMap;
 use hyper::header::ACCEPT;
 
 use crate::status::Status;
+use crate::table::{Rows, Style};
 
 /// A form of objects and lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// As they are.
     Object,
-    /// `Table` of this version of meta.k8s.io: rows for people.
-    Table(&'static str),
+    /// `Table`: rows for people.
+    Table(Style),
     /// `PartialObjectMetadata` of this version: without spec and status.
     Metadata(&'static str),
 }
@@ -57,7 +58,19 @@ pub(super) fn offers(headers: &HeaderMap) -> Vec<Offer<'_>> {
 }
 
 /// The first form that the client offers and the server has.
-pub(super) fn form(headers: &HeaderMap) -> Result<Form, Status> {
+///
+/// `include_object` is the query's `includeObject`: what comes with a row.
+pub(super) fn form(headers: &HeaderMap, include_object: Option<&str>) -> Result<Form, Status> {
+    let rows = match include_object {
+        None | Some("" | "Metadata") => Rows::Metadata,
+        Some("Object") => Rows::Object,
+        Some("None") => Rows::Bare,
+        Some(other) => {
+            let text =
+                format!("includeObject: {other:?} is not \"None\", \"Metadata\" or \"Object\"");
+            return Err(Status::bad_request(text));
+        }
+    };
     let offers = offers(headers);
     if offers.is_empty() {
         return Ok(Form::Object);
@@ -65,7 +78,7 @@ pub(super) fn form(headers: &HeaderMap) -> Result<Form, Status> {
     offers
         .iter()
         .filter(|offer| offer.takes_json())
-        .find_map(known_form)
+        .find_map(|offer| known_form(offer, rows))
         .ok_or_else(|| {
             let message = "only the following media types are accepted: application/json, \
                        application/json;as=Table;v=v1;g=meta.k8s.io, \
@@ -74,7 +87,7 @@ pub(super) fn form(headers: &HeaderMap) -> Result<Form, Status> {
         })
 }
 
-fn known_form(offer: &Offer<'_>) -> Option<Form> {
+fn known_form(offer: &Offer<'_>, rows: Rows) -> Option<Form> {
     let version = match offer.parameter("v") {
         "v1beta1" => "v1beta1",
         "v1" | "" => "v1",
@@ -82,7 +95,7 @@ fn known_form(offer: &Offer<'_>) -> Option<Form> {
     };
     match (offer.parameter("as"), offer.parameter("g")) {
         ("", _) => Some(Form::Object),
-        ("Table", "meta.k8s.io") => Some(Form::Table(version)),
+        ("Table", "meta.k8s.io") => Some(Form::Table(Style { version, rows })),
         ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io") => {
             Some(Form::Metadata(version))
         }

@@ -1,6 +1,7 @@
 //! OpenAPI v3, as much as kubectl needs of it: which paths take which kinds and
 //! that they validate fields, and the outline of each kind.
 
+mod fields;
 pub(super) mod v2;
 
 use serde_json::{Map, Value, json};
@@ -141,8 +142,9 @@ fn custom_schema(kind: &Kind, source: &Value) -> Value {
     schema
 }
 
-/// The outline of a kind. Field schemas below it are open: the server itself
-/// validates, and says more than a schema could.
+/// A kind with its fields, for `kubectl explain`. Nothing in it is required and
+/// no value restricted: the server itself validates, and says more than a schema
+/// could.
 fn schema(kind: &Kind) -> Value {
     if let Some(source) = &kind.open_api {
         return custom_schema(kind, source);
@@ -159,12 +161,13 @@ fn schema(kind: &Kind) -> Value {
         "kind": text("The kind of this object."),
         "metadata": open("Name, namespace, labels and annotations."),
     });
-    let names = kind.fields.iter().flat_map(|fields| fields.names());
-    for name in names.filter(|name| *name != "metadata") {
-        properties[name] = match name {
-            "spec" => open("What is wanted."),
-            "status" => open("What is observed."),
-            other => open(other),
+    let all = kind.fields.iter().flat_map(|fields| &fields.fields);
+    for field in all.filter(|field| field.name != "metadata") {
+        properties[&field.name] = fields::of_shape(&field.shape);
+        properties[&field.name]["description"] = match field.name.as_str() {
+            "spec" => "What is wanted.".into(),
+            "status" => "What is observed.".into(),
+            other => other.into(),
         };
     }
     json!({

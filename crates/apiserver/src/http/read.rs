@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::accept::{self, Form};
+use super::accept::Form;
 use super::{Answer, Api, Call, respond};
 use crate::kinds::Kind;
 use crate::rest::Target;
@@ -36,7 +36,7 @@ struct Page {
 
 impl Api {
     pub(super) fn get(&self, call: &Call) -> Answer {
-        let form = accept::form(&call.parts.headers)?;
+        let form = call.form()?;
         let target = &call.path.target;
         let object = self.find(target)?;
         Ok(respond::object(200, &target.kind, &object, form))
@@ -52,14 +52,14 @@ impl Api {
     }
 
     pub(super) fn list(&self, call: &Call) -> Answer {
-        let form = accept::form(&call.parts.headers)?;
+        let form = call.form()?;
         let page = self.page(call)?;
         let kind = &*call.path.target.kind;
         Ok(match form {
             Form::Object => respond::json_bytes(list_json(kind, &page)),
-            Form::Table(version) => {
+            Form::Table(style) => {
                 let objects = page.objects.iter().map(AsRef::as_ref);
-                respond::json(200, &table::table(kind, version, objects, &page.metadata()))
+                respond::json(200, &table::table(kind, style, objects, &page.metadata()))
             }
             Form::Metadata(version) => {
                 let items = page

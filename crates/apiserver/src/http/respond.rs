@@ -63,9 +63,9 @@ pub(super) fn status(status: &Status) -> Response<Body> {
 pub(super) fn object(code: u16, kind: &Kind, object: &Object, form: Form) -> Response<Body> {
     match form {
         Form::Object => content(code, JSON, json_of(kind, object)),
-        Form::Table(version) => {
+        Form::Table(style) => {
             let metadata = table::list_metadata(object);
-            json(code, &table::table(kind, version, [object], &metadata))
+            json(code, &table::table(kind, style, [object], &metadata))
         }
         Form::Metadata(version) => json(code, &table::partial(object, version)),
     }

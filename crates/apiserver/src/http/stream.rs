@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::accept::{self, Form};
+use super::accept::Form;
 use super::query::Selection;
 use super::{Answer, Api, Call, respond};
 use crate::kinds::Kind;
@@ -64,7 +64,7 @@ struct Watcher {
 impl Api {
     pub(super) fn watch(&self, call: &Call) -> Answer {
         let target = &call.path.target;
-        let form = accept::form(&call.parts.headers)?;
+        let form = call.form()?;
         let selection = call.query.selection(&target.kind)?;
         let bookmarks = call.query.flag("allowWatchBookmarks")?;
         let timeout: Option<u64> = call.query.number("timeoutSeconds")?;
@@ -248,9 +248,9 @@ impl Watcher {
                 line.put_slice(b"}\n");
                 self.lines.push_back(line.freeze());
             }
-            Form::Table(version) => {
+            Form::Table(style) => {
                 let metadata = table::list_metadata(object);
-                let row = table::table(&self.kind, version, [object], &metadata);
+                let row = table::table(&self.kind, style, [object], &metadata);
                 self.push_line(event_type, &row);
             }
             Form::Metadata(version) => self.push_line(event_type, &table::partial(object, version)),
@@ -268,7 +268,7 @@ impl Watcher {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
         let object = match self.form {
-            Form::Table(version) => table::table(&self.kind, version, [], &metadata),
+            Form::Table(style) => table::table(&self.kind, style, [], &metadata),
             Form::Object | Form::Metadata(_) => json!({
                 "kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata,
             }),

@@ -60,7 +60,7 @@ impl Api {
         if target.kind.namespaced && target.namespace.is_empty() {
             return Err(Status::method_not_allowed());
         }
-        let form = accept::form(&call.parts.headers)?;
+        let form = call.form()?;
         let validation = call.query.field_validation()?;
         let dry_run = call.query.dry_run()?;
         let author = Some(call.author()?);
@@ -143,7 +143,7 @@ impl Api {
                 "Required value: is required for apply patch",
             ));
         }
-        let form = accept::form(&call.parts.headers)?;
+        let form = call.form()?;
         let (author, part) = (call.author()?, call.part());
         let (force, dry_run) = (call.query.flag("force")?, call.query.dry_run()?);
         let target = call.path.target;
@@ -161,7 +161,7 @@ impl Api {
     }
 
     async fn change(&self, call: Written, change: Change, mut heard: Vec<String>) -> Answer {
-        let form = accept::form(&call.parts.headers)?;
+        let form = accept::form(&call.parts.headers, None)?;
         let dry_run = call.query.dry_run()?;
         let validation = call.query.field_validation()?;
         let kind = Arc::clone(&call.path.target.kind);
@@ -179,7 +179,7 @@ impl Api {
         if call.path.subresource.is_some() {
             return Err(Status::method_not_allowed());
         }
-        let form = accept::form(&call.parts.headers)?;
+        let form = call.form()?;
         let (target, options, dry_run) = delete_options(call).await?;
         let kind = Arc::clone(&target.kind);
         match self.registry.delete(target, options, dry_run).await? {

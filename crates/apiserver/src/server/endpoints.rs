@@ -11,10 +11,10 @@ use futures_util::stream::{self, StreamExt};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::endpoints::{self, Observed, Write};
-use crate::kinds::Part;
-use crate::rest::{Change, Content, DeleteOptions, Deleted, Registry, Target};
-use crate::server::stopped;
+use crate::controllers::Write;
+use crate::endpoints::{self, Observed};
+use crate::rest::Registry;
+use crate::server::{stopped, writes};
 use crate::status::Status;
 use crate::store::{Object, Objects};
 use crate::watch::{Cursor, Event, EventKind};
@@ -58,7 +58,7 @@ async fn follow(registry: &Registry) -> Result<(), Status> {
         pending = round.refused;
         let retry = !pending.is_empty();
         tokio::select! {
-            () = any_moved(&mut cursors) => {}
+            () = super::any_moved(&mut cursors) => {}
             () = tokio::time::sleep(RETRY), if retry => {}
         }
         for cursor in &mut cursors {
@@ -73,11 +73,6 @@ async fn follow(registry: &Registry) -> Result<(), Status> {
             }
         }
     }
-}
-
-async fn any_moved(cursors: &mut [Cursor]) {
-    let moves = cursors.iter_mut().map(|cursor| Box::pin(cursor.moved()));
-    futures_util::future::select_all(moves).await;
 }
 
 /// Services, and what is left of services that are gone.
@@ -162,7 +157,7 @@ async fn reconcile(registry: &Registry, service: ServiceName, index: &Index) -> 
     let (namespace, name) = &service;
     let writes = planned(&registry.store().read(), &service, index);
     for write in writes {
-        match apply(registry, namespace, write).await {
+        match writes::apply(registry, namespace, write).await {
             Ok(object) => round.written.extend(object.map(|object| object.revision())),
             // A conflict means that somebody else wrote meanwhile: the event of
             // that write brings the service back here anyway.
@@ -214,47 +209,4 @@ fn zones(objects: &Objects) -> BTreeMap<String, String> {
             Some((node.name().to_owned(), zone.to_owned()))
         })
         .collect()
-}
-
-/// Returns what was written; `None` if what should go was gone.
-async fn apply(
-    registry: &Registry,
-    namespace: &str,
-    write: Write,
-) -> Result<Option<Arc<Object>>, Status> {
-    let target = |kind, name: &str| Target {
-        kind,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    };
-    let name_of = |object: &Value| crate::store::metadata_text(object, "name").to_owned();
-    match write {
-        Write::Create(kind, object) => {
-            let target = target(kind, &name_of(&object));
-            registry.create(target, object, None, false).await.map(Some)
-        }
-        Write::Update(kind, object) => {
-            let target = target(kind, &name_of(&object));
-            let content = Content::Object(object);
-            let change = Change {
-                content,
-                part: Part::Object,
-                strict: false,
-                author: None,
-            };
-            let updated = registry.update(target, change, false).await?;
-            Ok(Some(updated.0))
-        }
-        Write::Delete(kind, name) => {
-            let target = target(kind, &name);
-            match registry
-                .delete(target, DeleteOptions::default(), false)
-                .await
-            {
-                Ok(Deleted::Removed(object) | Deleted::Marked(object)) => Ok(Some(object)),
-                Err(status) if status.code == 404 => Ok(None),
-                Err(status) => Err(status),
-            }
-        }
-    }
 }

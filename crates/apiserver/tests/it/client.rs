@@ -15,11 +15,11 @@ use crate::fixture::Server;
 
 /// A client that sends what it is told and returns what comes.
 #[derive(Clone)]
-pub(crate) struct Client(kube::Client);
+pub(crate) struct Client(pub(crate) kube::Client);
 
 impl Client {
     /// With `user`'s token, or another one.
-    async fn new(server: &Server, user: User, token: Option<&str>) -> Client {
+    pub(crate) async fn new(server: &Server, user: User, token: Option<&str>) -> Client {
         let url = format!("https://{}", server.address);
         let mut kubeconfig = Kubeconfig::from_yaml(&server.api.kubeconfig(user, &url)).unwrap();
         if let Some(token) = token {

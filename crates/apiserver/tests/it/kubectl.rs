@@ -4,6 +4,7 @@ mod apply;
 mod create;
 mod definitions;
 mod scenario;
+mod verbs;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

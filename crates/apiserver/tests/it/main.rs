@@ -6,6 +6,7 @@
 )]
 
 mod client;
+mod crew;
 mod durability;
 mod fixture;
 mod kubectl;

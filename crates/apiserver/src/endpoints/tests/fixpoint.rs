@@ -40,6 +40,7 @@ impl Stored {
                     let admitted = kind.admit_update(decoded, old, part).unwrap();
                     (kind, admitted)
                 }
+                Write::Status(..) => panic!("endpoints have no status: {self:#?}"),
                 Write::Delete(kind, name) => {
                     match kind.kind.as_str() {
                         "EndpointSlice" => assert!(self.slices.remove(&name).is_some()),

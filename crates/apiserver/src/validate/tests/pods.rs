@@ -164,8 +164,18 @@ fn pods() {
                 &["spec.containers: Forbidden: pod updates may not add or remove containers"],
             ),
             (
-                json!({"spec": {"tolerations": [{"operator": "Exists"}]}}),
+                json!({"spec": {"tolerations": [
+                    {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+                    {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+                    {"operator": "Exists"},
+                ]}}),
                 &[],
+            ),
+            (
+                json!({"spec": {"tolerations": [{"operator": "Exists"}]}}),
+                &[
+                    "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds",
+                ],
             ),
             (json!({"status": {"podIPs": [{"ip": "x"}]}}), &[]),
         ],

@@ -1,0 +1,5 @@
+mod daemons;
+mod jobs;
+mod nodes;
+mod rollouts;
+mod world;
