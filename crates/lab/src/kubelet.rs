@@ -2,6 +2,7 @@
 
 mod container;
 mod etc;
+mod heartbeat;
 mod host;
 mod live;
 mod network;
@@ -98,6 +99,7 @@ impl KubeletArgs {
             addresses: self.addresses,
             pod_prefixes: self.pod_prefixes,
         };
+        let node = host.node.clone();
         let (ready, network) = watch::channel(false);
         let mut terminate =
             signal(SignalKind::terminate()).map_err(Error::io("receive SIGTERM"))?;
@@ -108,6 +110,7 @@ impl KubeletArgs {
             result = network::watch_network(&folder, &ready) => result,
             result = server::serve(Arc::clone(&host), &socket) => result,
             () = registration.keep(&client, network.clone()) => Ok(()),
+            () = heartbeat::keep(&client, &node) => Ok(()),
             () = pods::watch_pods(Arc::clone(&host), network) => Ok(()),
         }
     }

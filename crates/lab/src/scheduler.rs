@@ -8,7 +8,7 @@ use std::pin::pin;
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt;
@@ -119,11 +119,12 @@ impl Scheduler {
             let Some(pod) = self.pods.objects.get(&key) else {
                 continue;
             };
+            let Some(spec) = &pod.spec else { continue };
             let candidates: Vec<Candidate<'_>> =
                 self.nodes.objects.values().map(candidate).collect();
             let occupants: Vec<Occupant<'_>> =
                 self.pods.objects.values().filter_map(occupant).collect();
-            match pick(&wish(pod), &candidates, &occupants) {
+            match pick(&wish(pod, spec), &candidates, &occupants) {
                 Ok(node) => {
                     let node = node.to_owned();
                     if self.bind(pod, &node).await
@@ -228,26 +229,21 @@ fn waits(pod: &Pod) -> bool {
         && spec.scheduling_gates.iter().flatten().next().is_none()
 }
 
-fn wish(pod: &Pod) -> Wish<'_> {
+fn wish<'a>(pod: &'a Pod, spec: &'a PodSpec) -> Wish<'a> {
     Wish {
         namespace: pod.metadata.namespace.as_deref().unwrap_or_default(),
         labels: pod.metadata.labels.as_ref(),
-        selector: pod
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.node_selector.as_ref()),
+        spec,
     }
 }
 
 fn candidate(node: &Node) -> Candidate<'_> {
+    let spec = node.spec.as_ref();
     Candidate {
         name: node.metadata.name.as_deref().unwrap_or_default(),
-        labels: node.metadata.labels.as_ref(),
+        node,
         ready: is_ready(node),
-        cordoned: node
-            .spec
-            .as_ref()
-            .is_some_and(|spec| spec.unschedulable == Some(true)),
+        cordoned: spec.is_some_and(|spec| spec.unschedulable == Some(true)),
     }
 }
 

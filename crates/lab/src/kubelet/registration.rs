@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::Error;
+use crate::up::is_ready;
 
 /// What the node says about itself.
 #[derive(Debug, Clone)]
@@ -24,6 +25,9 @@ pub(crate) struct Registration {
 
 /// The pause after a request that failed.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// How often the node looks whether the API still says what it said.
+const LOOK: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Registration {
     /// Registers the node and keeps its condition Ready as `network` says,
@@ -40,8 +44,30 @@ impl Registration {
                 sleep(PAUSE).await;
             }
             tracing::info!(node = self.name, ready, "node registered");
-            if network.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = network.changed() => if changed.is_err() {
+                    return;
+                },
+                () = self.contradicted(client, ready) => {}
+            }
+        }
+    }
+
+    /// Waits until the API says something else of the node: after a silence the
+    /// control plane has taken it for lost.
+    async fn contradicted(&self, client: &Client, ready: bool) {
+        let nodes: Api<Node> = Api::all(client.clone());
+        loop {
+            sleep(LOOK).await;
+            match nodes.get_opt(&self.name).await {
+                Ok(Some(node)) if is_ready(&node) != ready => return,
+                // A node that somebody deleted stays deleted.
+                Ok(_) => {}
+                Err(error) => tracing::debug!(
+                    node = self.name,
+                    error = &error as &dyn std::error::Error,
+                    "node cannot be read"
+                ),
             }
         }
     }

@@ -47,6 +47,16 @@ pub(crate) fn restarts(pod: &Pod, ended: &Ended) -> bool {
     }
 }
 
+/// Whether the API has the pod as ready.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_deref());
+    conditions
+        .unwrap_or_default()
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
 /// The pod's containers; a pod without a specification has none.
 pub(crate) fn containers(pod: &Pod) -> &[Container] {
     pod.spec.as_ref().map_or(&[], |spec| &spec.containers)

@@ -159,7 +159,13 @@ impl Worker {
         match message {
             // The watch may lag behind the answer to our own last write.
             Message::Pod(pod) if revision(&pod) < revision(&self.pod) => {}
-            Message::Pod(pod) => self.pod = pod,
+            Message::Pod(pod) => {
+                // Somebody else said so: of a node that was silent, say.
+                if status::is_ready(&pod) != status::is_ready(&self.pod) {
+                    self.reported = None;
+                }
+                self.pod = pod;
+            }
             Message::Gone => self.gone = true,
             Message::Look => self.retry = None,
             Message::Ended {

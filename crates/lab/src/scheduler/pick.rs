@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::{Node, PodSpec, Taint};
+use podway_apiserver::controllers::nodes::{selects, tolerates, untolerated};
+
 type Labels = BTreeMap<String, String>;
 
 /// A pod that needs a node.
@@ -10,15 +13,14 @@ type Labels = BTreeMap<String, String>;
 pub(super) struct Wish<'a> {
     pub(super) namespace: &'a str,
     pub(super) labels: Option<&'a Labels>,
-    /// `spec.nodeSelector`.
-    pub(super) selector: Option<&'a Labels>,
+    pub(super) spec: &'a PodSpec,
 }
 
 /// A node.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate<'a> {
     pub(super) name: &'a str,
-    pub(super) labels: Option<&'a Labels>,
+    pub(super) node: &'a Node,
     /// Condition Ready is True.
     pub(super) ready: bool,
     /// `spec.unschedulable`.
@@ -78,15 +80,27 @@ pub(super) fn pick<'a>(
 
 /// Why the node cannot have the pod.
 fn obstacle(wish: &Wish<'_>, candidate: &Candidate<'_>) -> Option<&'static str> {
-    let has = |(name, value): (&String, &String)| {
-        candidate.labels.and_then(|labels| labels.get(name)) == Some(value)
+    let tolerations = wish.spec.tolerations.as_deref().unwrap_or_default();
+    let cordon = Taint {
+        key: "node.kubernetes.io/unschedulable".to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Taint::default()
     };
+    let stays_away = !tolerations
+        .iter()
+        .any(|toleration| tolerates(toleration, &cordon));
+    let effects = ["NoSchedule", "NoExecute"];
     if !candidate.ready {
         Some("were not ready")
-    } else if candidate.cordoned {
+    } else if candidate.cordoned && stays_away {
         Some("were unschedulable")
-    } else if !wish.selector.into_iter().flatten().all(has) {
+    } else if !selects(wish.spec, candidate.node) {
         Some("didn't match Pod's node affinity/selector")
+    } else if untolerated(tolerations, candidate.node, &effects)
+        .next()
+        .is_some()
+    {
+        Some("had untolerated taints")
     } else {
         None
     }
@@ -94,6 +108,8 @@ fn obstacle(wish: &Wish<'_>, candidate: &Candidate<'_>) -> Option<&'static str> 
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
     use super::*;
 
     fn labels(text: &str) -> Labels {
@@ -103,40 +119,62 @@ mod tests {
             .collect()
     }
 
-    /// Nodes `name:labels:flags` (r ready, c cordoned), pods `node:labels`.
-    fn picked(selector: &str, nodes: &[&str], pods: &[&str]) -> Result<String, String> {
-        let parsed = |text: &str| {
-            let fields: Vec<&str> = text.split(':').collect();
-            (
-                fields[0].to_owned(),
-                labels(fields[1]),
-                fields.get(2).copied().unwrap_or("").to_owned(),
-            )
+    /// A node of `name:labels:flags` (r ready, c cordoned, t tainted).
+    fn node(text: &str) -> (Node, String) {
+        let fields: Vec<&str> = text.split(':').collect();
+        let flags = fields.get(2).copied().unwrap_or("").to_owned();
+        let taint = Taint {
+            key: "t".to_owned(),
+            effect: "NoSchedule".to_owned(),
+            ..Taint::default()
         };
-        let nodes: Vec<_> = nodes.iter().copied().map(parsed).collect();
-        let pods: Vec<_> = pods.iter().copied().map(parsed).collect();
+        let mut node = Node {
+            metadata: ObjectMeta {
+                name: Some(fields[0].to_owned()),
+                labels: Some(labels(fields[1])),
+                ..ObjectMeta::default()
+            },
+            ..Node::default()
+        };
+        let spec = node.spec.get_or_insert_default();
+        spec.taints = flags.contains('t').then(|| vec![taint]);
+        (node, flags)
+    }
+
+    /// Pods `node:labels`.
+    fn picked(selector: &str, nodes: &[&str], pods: &[&str]) -> Result<String, String> {
+        let nodes: Vec<_> = nodes.iter().map(|text| node(text)).collect();
+        let pods: Vec<(&str, Labels)> = pods
+            .iter()
+            .map(|text| text.split_once(':').unwrap())
+            .map(|(node, text)| (node, labels(text)))
+            .collect();
         let candidates: Vec<_> = nodes
             .iter()
-            .map(|(name, labels, flags)| Candidate {
-                name,
-                labels: Some(labels),
+            .map(|(node, flags)| Candidate {
+                name: node.metadata.name.as_deref().unwrap(),
+                node,
                 ready: flags.contains('r'),
                 cordoned: flags.contains('c'),
             })
             .collect();
         let occupants: Vec<_> = pods
             .iter()
-            .map(|(node, labels, _)| Occupant {
+            .map(|(node, labels)| Occupant {
                 node,
                 namespace: "x",
                 labels: Some(labels),
             })
             .collect();
-        let (selector, own) = (labels(selector), labels("app=web"));
+        let own = labels("app=web");
+        let spec = PodSpec {
+            node_selector: Some(labels(selector)),
+            ..PodSpec::default()
+        };
         let wish = Wish {
             namespace: "x",
             labels: Some(&own),
-            selector: Some(&selector),
+            spec: &spec,
         };
         pick(&wish, &candidates, &occupants).map(str::to_owned)
     }
@@ -175,6 +213,12 @@ mod tests {
                 Err(
                     "0/2 nodes are available: 1 node(s) were not ready, 1 node(s) were unschedulable.",
                 ),
+            ),
+            (
+                "",
+                &["n1::rt"],
+                &[],
+                Err("0/1 nodes are available: 1 node(s) had untolerated taints."),
             ),
             ("", &[], &[], Err("no nodes available to schedule pods")),
         ] {
