@@ -1,8 +1,15 @@
 //! Removes what an agent leaves in the kernel, and only that.
 
+use std::collections::BTreeSet;
+
 use podway_cni::HOST_PORTS_TABLE;
-use podway_dataplane::names::{MASQUERADE_TABLE, POLICY_TABLE, SERVICE_TABLE};
+use podway_dataplane::names::{
+    LOOPBACK_TABLE, MASQUERADE_TABLE, POLICY_TABLE, PROXY_TABLE, SERVICE_TABLE,
+};
 use podway_dataplane::overlay;
+use podway_dataplane::service::{
+    self, Anchor, Removal, ServiceBackend as _, ServiceSettings, Succession, nftables,
+};
 use podway_kernel::nft::{self, Nft, Nftables, Operation, Transaction};
 use podway_kernel::route::{self, Rtnetlink};
 
@@ -25,8 +32,18 @@ pub fn cleanup() -> Result<Vec<String>, Error> {
         Ok(false) => {}
         Err(error) => failures.push(format!("{object}: {error}")),
     };
+    match remove_services() {
+        Ok(modes) => {
+            for mode in modes {
+                note(format!("services in mode {mode}"), Ok(true));
+            }
+        }
+        Err(error) => note("services".to_owned(), Err(chain(&error))),
+    }
     for table in [
         SERVICE_TABLE,
+        PROXY_TABLE,
+        LOOPBACK_TABLE,
         POLICY_TABLE,
         MASQUERADE_TABLE,
         HOST_PORTS_TABLE,
@@ -49,6 +66,24 @@ pub fn cleanup() -> Result<Vec<String>, Error> {
     } else {
         Err(Error::Cleanup(failures))
     }
+}
+
+/// Every mode that has something here.
+fn remove_services() -> Result<BTreeSet<&'static str>, service::Error> {
+    let modes = Anchor::open()?.notes()?;
+    if !modes.is_empty() {
+        Succession::open(&nftables::SPEC, ServiceSettings::default())?.cleanup()?;
+    }
+    Ok(modes)
+}
+
+/// Removes what kube-proxy has left in the calling thread's network namespace.
+///
+/// # Errors
+/// [`Error::Cleanup`] with what could not be removed.
+pub fn remove_kube_proxy() -> Result<Vec<Removal>, Error> {
+    require_privilege()?;
+    service::remove_kube_proxy().map_err(|error| Error::Cleanup(vec![chain(&error)]))
 }
 
 fn remove_table(table: &str) -> Result<bool, nft::Error> {

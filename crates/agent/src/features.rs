@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use podway_dataplane as dataplane;
+use podway_dataplane::service::NetlinkPorts;
 
 use crate::config::Configuration;
 use crate::error::Error;
@@ -28,6 +29,8 @@ pub(crate) struct Features {
     pub(crate) all: Vec<Box<dyn Feature>>,
     /// The netlink ports by which notifications name our own changes.
     pub(crate) ports: Vec<u32>,
+    /// Those of the services' modes, which follow each other.
+    pub(crate) service_ports: NetlinkPorts,
     /// What of the node's links and routes concerns the overlay.
     pub(crate) overlay: Option<OverlayWatch>,
 }
@@ -58,7 +61,7 @@ impl Features {
             )?;
             let services = Services::open(spec, &config.services, node.clone(), counters.clone())
                 .map_err(failed("services"))?;
-            features.ports.extend(services.netlink_ports());
+            features.service_ports = services.netlink_ports();
             features.all.push(Box::new(services));
         }
         if config.pods.enabled && config.pods.masquerade {
@@ -76,6 +79,13 @@ impl Features {
             features.all.push(Box::new(overlay));
         }
         Ok(features)
+    }
+
+    /// The ports by which notifications name our own changes, as they are at each
+    /// moment.
+    pub(crate) fn own_ports(&self) -> impl Fn() -> Vec<u32> + Send + 'static {
+        let (fixed, moving) = (self.ports.clone(), self.service_ports.clone());
+        move || [&*fixed, &**moving.lock()].concat()
     }
 }
 

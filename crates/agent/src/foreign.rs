@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use podway_dataplane::names::{MASQUERADE_TABLE, POLICY_TABLE, SERVICE_TABLE};
+use podway_dataplane::names::{
+    ANCHOR_TABLE, LOOPBACK_TABLE, MASQUERADE_TABLE, POLICY_TABLE, PROXY_TABLE, SERVICE_TABLE,
+};
 use podway_kernel::nft::NftMonitor;
 
 use crate::error::Error;
@@ -18,10 +20,21 @@ use crate::mailbox::Mailbox;
 const PACE: Duration = Duration::from_millis(200);
 
 /// Tells the mailbox of changes to our tables that are not ours, from now on and
-/// for as long as the process lives. Ours come from these netlink ports.
-pub(crate) fn watch(own_ports: &[u32], mailbox: Arc<Mailbox>) -> Result<(), Error> {
-    let tables = [SERVICE_TABLE, POLICY_TABLE, MASQUERADE_TABLE];
-    let mut monitor = NftMonitor::open(&tables, own_ports).map_err(|source| Error::Open {
+/// for as long as the process lives. Ours come from these netlink ports, as they
+/// are when something has changed.
+pub(crate) fn watch(
+    own_ports: impl Fn() -> Vec<u32> + Send + 'static,
+    mailbox: Arc<Mailbox>,
+) -> Result<(), Error> {
+    let tables = [
+        ANCHOR_TABLE,
+        SERVICE_TABLE,
+        PROXY_TABLE,
+        LOOPBACK_TABLE,
+        POLICY_TABLE,
+        MASQUERADE_TABLE,
+    ];
+    let mut monitor = NftMonitor::open(&tables, &own_ports()).map_err(|source| Error::Open {
         feature: "the monitor of nftables",
         source: Box::new(source),
     })?;
@@ -37,7 +50,10 @@ pub(crate) fn watch(own_ports: &[u32], mailbox: Arc<Mailbox>) -> Result<(), Erro
     let spawned = thread.spawn(move || {
         loop {
             match epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::NONE) {
-                Ok(_) => tell(&mut monitor, &mailbox),
+                Ok(_) => {
+                    monitor.own(&own_ports());
+                    tell(&mut monitor, &mailbox);
+                }
                 Err(Errno::EINTR) => {}
                 Err(error) => {
                     tracing::error!(%error, "changes by other programs are no longer noticed");

@@ -33,8 +33,11 @@ pub mod status;
 mod sync;
 mod sysctls;
 
-pub use cleanup::cleanup;
+pub use cleanup::{cleanup, remove_kube_proxy};
 pub use error::Error;
 pub use run::run;
 pub use source::{Loaded, Role, Source};
 pub use sysctls::set as set_sysctls;
+
+/// The annotation of a Node that asks for a proxy mode.
+pub const PROXY_MODE: &str = "podway.dev/proxy-mode";

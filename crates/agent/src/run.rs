@@ -58,7 +58,7 @@ async fn serve(source: Source, loaded: Loaded, node: Arc<str>) -> Result<(), Err
     let counters = Counters::default();
     sysctls::apply(&config.services.conntrack);
     let features = Features::open(config, &node, &counters)?;
-    foreign::watch(&features.ports, mailbox.clone())?;
+    foreign::watch(features.own_ports(), mailbox.clone())?;
     if let Some(overlay) = features.overlay {
         overlay.start(mailbox.clone())?;
     }

@@ -83,8 +83,14 @@ impl NodeStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServicesStatus {
-    /// The proxy mode.
+    /// The proxy mode that serves.
     pub mode: String,
+    /// The one that is wanted, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<String>,
+    /// Modes before it that still have connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<String>,
     /// Services with a frontend.
     pub services: usize,
     /// Frontends: address, protocol and port.

@@ -15,9 +15,16 @@ pub const MASQUERADE_TABLE: &str = "podway-masquerade";
 /// that kube-proxy uses by default, so that what knows one knows the other.
 pub const MASQUERADE_MARK: u32 = 0x4000;
 
+/// nf_tables table (family inet) that keeps established connections going while
+/// one proxy mode takes another's place.
+pub const ANCHOR_TABLE: &str = "podway-anchor";
+
 /// nf_tables table (family inet) by which connections come to the proxy of mode
-/// `userspace`, and to that of node ports at loopback addresses.
+/// `userspace`.
 pub const PROXY_TABLE: &str = "podway-proxy";
+
+/// The same for node ports at loopback addresses beside the other modes.
+pub const LOOPBACK_TABLE: &str = "podway-loopback";
 
 /// The bit of the packet mark, and of the connection mark, that says: the packet
 /// is for the proxy, which is in this host. A rule of policy routing sends it to

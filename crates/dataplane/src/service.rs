@@ -4,12 +4,15 @@
 //! understands. The table holds verdicts, so a backend contains no rule of
 //! Kubernetes.
 
+mod anchor;
 pub mod iptables;
 pub mod ipvs;
+mod kube_proxy;
 mod loopback;
 pub mod nftables;
 mod parts;
 mod stale;
+mod succession;
 pub mod userspace;
 
 use std::fmt;
@@ -19,6 +22,10 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use podway_kernel::{conntrack, ipset, iptables as xtables, nft};
 use podway_plan::service::{Interfaces, ServiceChange, ServiceTable};
+
+pub use anchor::Anchor;
+pub use kube_proxy::{Removal, remove_kube_proxy};
+pub use succession::{NetlinkPorts, Step, Succession};
 
 /// One way to serve services.
 pub trait ServiceBackend: Send {
@@ -58,6 +65,16 @@ pub trait ServiceBackend: Send {
     /// # Errors
     /// What could not be removed.
     fn cleanup(&mut self) -> Result<(), Error>;
+
+    /// Another backend serves in this one's place: takes nothing new, and keeps no
+    /// more than established connections need, which lasts until they have ended.
+    /// To be called until nothing is left (true).
+    ///
+    /// # Errors
+    /// What could not be removed; the next call tries again.
+    fn leave(&mut self) -> Result<bool, Error> {
+        self.cleanup().map(|()| true)
+    }
 
     /// The process is about to end. What the backend does itself in place of the
     /// kernel takes nothing new, and is brought to its end in this time.
@@ -178,6 +195,14 @@ pub enum Error {
     /// Virtual servers, or what is around them, could not be read or written.
     #[error("services: mode ipvs is not in force")]
     Ipvs(#[from] ipvs::IpvsError),
+    /// Something of a mode was written and is not there.
+    #[error(
+        "services: the kernel does not hold what mode {backend} has written (does another program change it?)"
+    )]
+    NotHeld {
+        /// The mode.
+        backend: &'static str,
+    },
     /// Stale flows could not be ended; the rules are in force.
     #[error("services: UDP flows to endpoints that are gone could not be ended")]
     Conntrack(#[from] conntrack::Error),

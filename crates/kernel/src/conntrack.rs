@@ -21,6 +21,7 @@ const DELETE: u16 = SUBSYSTEM << 8 | 2;
 
 const ORIGINAL: u16 = 1;
 const REPLY: u16 = 2;
+const MARK: u16 = 8;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
 const NESTED: u16 = 0x8000;
@@ -33,6 +34,8 @@ pub struct Flow {
     /// What comes back. Its source is the original destination, or what that
     /// was translated to.
     pub reply: Tuple,
+    /// The connection's mark.
+    pub mark: u32,
     /// `CTA_TUPLE_ORIG` as read: deleting echoes it.
     key: Vec<u8>,
     zone: Option<u16>,
@@ -149,6 +152,7 @@ impl Flow {
         Self {
             original,
             reply,
+            mark: 0,
             key: Vec::new(),
             zone: None,
             id: 0,
@@ -184,6 +188,7 @@ fn read_flow(body: &[u8], protocol: u8) -> Option<Flow> {
     Some(Flow {
         original,
         reply: read_tuple(&find(REPLY)?)?,
+        mark: find(MARK).map_or(0, |mark| mark.number()),
         key: key.value.to_vec(),
         zone: find(ZONE).and_then(|zone| Some(u16::from_be_bytes(*zone.value.first_chunk()?))),
         id: find(ID).map_or(0, |id| id.number()),

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use podway_agent::Source;
 use podway_agent::config::Configuration;
+use podway_dataplane::service::Removal;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) fn run(config: &Path) -> anyhow::Result<ExitCode> {
@@ -25,6 +26,25 @@ pub(crate) fn cleanup() -> anyhow::Result<ExitCode> {
         println!("{object} removed");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Exit code 1 where something of it has to stay.
+pub(crate) fn remove_kube_proxy() -> anyhow::Result<ExitCode> {
+    let done = podway_agent::remove_kube_proxy()?;
+    if done.is_empty() {
+        println!("nothing of kube-proxy is in this node's kernel");
+    }
+    let mut code = ExitCode::SUCCESS;
+    for removal in done {
+        match removal {
+            Removal::Removed(object) => println!("{object} removed"),
+            Removal::Kept(reason) => {
+                println!("kept: {reason}");
+                code = ExitCode::from(1);
+            }
+        }
+    }
+    Ok(code)
 }
 
 /// Logs of a daemon: to standard error, `info` unless `PODWAY_LOG` says

@@ -54,8 +54,14 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Put the CNI plugin on this node, or take it away again
     Install(crate::install::InstallArgs),
+    /// Change the running cluster without losing a connection
+    Switch(SwitchArgs),
     /// Remove everything of Podway from this node's kernel, and only that
-    Cleanup,
+    Cleanup {
+        /// Remove what kube-proxy has left instead, and nothing of Podway
+        #[arg(long)]
+        kube_proxy: bool,
+    },
     /// Small servers and probes for pods of the lab
     #[command(subcommand)]
     Toolbox(podway_lab::toolbox::Command),
@@ -93,6 +99,18 @@ pub(crate) struct ClusterArgs {
     /// kubeconfig file; otherwise $KUBECONFIG, the only running lab's, ~/.kube/config
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SwitchArgs {
+    /// How services are to be served
+    #[arg(long, value_parser = proxy_modes())]
+    pub(crate) proxy_mode: String,
+    /// Only this node; may be repeated
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Vec<String>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ mod install;
 mod kube_proxy;
 mod lab;
 mod status;
+mod switch;
 mod terminal;
 mod tour;
 
@@ -50,7 +51,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(command) => explain::run(command),
         Command::Bench(args) => bench::run(&args),
         Command::Install(args) => install::run(args),
-        Command::Cleanup => agent::cleanup(),
+        Command::Switch(args) => switch::run(&args),
+        Command::Cleanup { kube_proxy: true } => agent::remove_kube_proxy(),
+        Command::Cleanup { kube_proxy: false } => agent::cleanup(),
         Command::Toolbox(command) => Ok(command.run()?),
         Command::Man { folder } => {
             clap_mangen::generate_to(Cli::command(), &folder)

@@ -138,7 +138,7 @@ fn is_current(status: &NodeStatus, state: &ClusterState) -> bool {
     status.synced && kinds.all(|kind| status.has_in_force(kind, state.revision_of(kind)))
 }
 
-fn read(map: &ConfigMap) -> anyhow::Result<NodeStatus> {
+pub(crate) fn read(map: &ConfigMap) -> anyhow::Result<NodeStatus> {
     let text = map
         .data
         .as_ref()

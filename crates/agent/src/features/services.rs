@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ipnet::IpNet;
-use podway_dataplane::service::{BackendSpec, Error, ServiceBackend, ServiceSettings};
+use podway_dataplane::service::{
+    self, BackendSpec, Error, NetlinkPorts, ServiceBackend as _, ServiceSettings, Succession,
+    SyncReport,
+};
 use podway_model::{ClusterState, IpFamily, Node, Object, Update};
 use podway_plan::service::{Interfaces, NodeContext, ServiceChange, ServicePlanner};
 
 use super::Counters;
+use crate::PROXY_MODE;
 use crate::config::{self, LocalPods, NodePortAddress};
-use crate::feature::{Feature, Report, Scope, WriteError};
+use crate::feature::{Feature, Report, Scope, WriteError, chain};
 use crate::health_checks::{Checks, Wanted};
 use crate::status::ServicesStatus;
 use observed::Observed;
@@ -19,9 +23,10 @@ use observed::Observed;
 /// Services, as this node serves them.
 pub(crate) struct Services {
     config: config::Services,
-    name: &'static str,
+    /// The configuration's mode, where the Node does not ask for another.
+    configured: &'static BackendSpec,
     planner: ServicePlanner,
-    backend: Box<dyn ServiceBackend>,
+    backend: Succession,
     /// What was planned since the last write.
     change: ServiceChange,
     counters: Counters,
@@ -35,16 +40,16 @@ pub(crate) struct Services {
 impl Services {
     /// Opens the backend in the calling thread's network namespace.
     pub(crate) fn open(
-        spec: &BackendSpec,
+        spec: &'static BackendSpec,
         config: &config::Services,
         node: Arc<str>,
         counters: Counters,
     ) -> Result<Self, Error> {
         let context = context_of(config, node, None);
         Ok(Self {
-            backend: spec.start(settings_of(config, &context))?,
+            backend: Succession::open(spec, settings_of(config, &context))?,
             config: config.clone(),
-            name: spec.name,
+            configured: spec,
             planner: ServicePlanner::new(context),
             change: ServiceChange::default(),
             observed: Observed::new(spec.name, counters.clone()),
@@ -54,8 +59,38 @@ impl Services {
         })
     }
 
-    pub(crate) fn netlink_ports(&self) -> Vec<u32> {
-        self.backend.netlink_ports()
+    /// Those of the modes that are open, as they come and go.
+    pub(crate) fn netlink_ports(&self) -> NetlinkPorts {
+        self.backend.ports()
+    }
+
+    /// Wants the mode that the Node asks for, or the configuration's.
+    fn follow_wish(&mut self, state: &ClusterState) {
+        let node = state.node(&self.planner.context().node);
+        let wish = node.and_then(|node| node.annotations.get(PROXY_MODE));
+        let wanted = wish.and_then(|name| service::backend(name));
+        if let (Some(mode), None) = (wish, wanted) {
+            tracing::warn!(mode, "no proxy mode of this name, as the Node asks for");
+        }
+        let wanted = wanted.unwrap_or(self.configured);
+        self.is_configured |= self.backend.mode() != Some(wanted.name);
+        self.backend.want(wanted);
+    }
+
+    fn sync(&mut self, change: Option<&ServiceChange>) -> Result<SyncReport, Error> {
+        let table = self.planner.table();
+        let synced = self.backend.sync(table, change);
+        let has_choice = self.backend.wanted().name != self.configured.name;
+        if self.backend.mode().is_none() && has_choice {
+            // After a start: rather than nobody, the mode that was probed serves.
+            if let Err(error) = synced {
+                let (mode, error) = (self.backend.wanted().name, chain(&error));
+                tracing::error!(mode, error, "the mode that the Node asks for cannot serve");
+            }
+            self.backend.want(self.configured);
+            return self.backend.sync(table, None);
+        }
+        synced
     }
 
     /// What the Node says now: its pod prefixes come after the agent has started,
@@ -156,11 +191,15 @@ impl Feature for Services {
         self.configure(&context);
         self.planner = ServicePlanner::new(context);
         self.change = self.planner.plan_all(state);
+        self.follow_wish(state);
     }
 
     fn plan(&mut self, state: &ClusterState, updates: &[Update]) {
         self.observed.note(updates);
         let context = self.context(state);
+        if updates.iter().any(|update| self.concerns_own_node(update)) {
+            self.follow_wish(state);
+        }
         let is_same = !updates.iter().any(|update| self.concerns_own_node(update))
             || context == *self.planner.context();
         self.change = self.planner.update(state, updates);
@@ -180,7 +219,7 @@ impl Feature for Services {
             Scope::Everything => None,
         };
         let start = Instant::now();
-        let outcome = self.backend.sync(self.planner.table(), change);
+        let outcome = self.sync(change);
         self.observed
             .wrote(start.elapsed(), scope, outcome.as_ref().ok(), &self.planner);
         let written = outcome?.written;
@@ -206,7 +245,10 @@ impl Feature for Services {
         };
         let totals = self.planner.totals();
         report.status.services = Some(ServicesStatus {
-            mode: self.name.to_owned(),
+            mode: self.backend.mode().unwrap_or_default().to_owned(),
+            wanted: (self.backend.mode() != Some(self.backend.wanted().name))
+                .then(|| self.backend.wanted().name.to_owned()),
+            leaving: self.backend.leaving().map(str::to_owned).collect(),
             services: totals.services,
             frontends: self.planner.table().routes.len(),
             endpoints: totals.endpoints,

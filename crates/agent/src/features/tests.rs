@@ -339,9 +339,9 @@ fn a_clean_up_removes_everything_of_ours() {
             [
                 "interface podway-vxlan",
                 "interface podway-vxlan6",
+                "services in mode nftables",
                 "table inet podway-masquerade",
                 "table inet podway-policies",
-                "table inet podway-services",
             ]
         );
         assert_eq!(crate::cleanup().unwrap(), Vec::<String>::new());

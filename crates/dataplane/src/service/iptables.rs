@@ -78,17 +78,28 @@ pub const fn cluster_ip_set(family: IpFamily) -> &'static str {
     names::cluster_ip_set(family)
 }
 
+/// The mode over the kernel's own tables.
+pub(super) type KernelIptables = IptablesServices<Xtables, IpSetTable, ConntrackTable>;
+
 fn open(settings: ServiceSettings) -> Result<Box<dyn ServiceBackend>, Error> {
+    Ok(Box::new(open_kernel(settings)?))
+}
+
+/// The same, as itself.
+///
+/// # Errors
+/// What the kernel lacks.
+pub(super) fn open_kernel(settings: ServiceSettings) -> Result<KernelIptables, Error> {
     let backend = IptablesServices::new(
         Xtables::open()?,
         IpSetTable::open()?,
         ConntrackTable::open()?,
         settings,
     );
-    Ok(Box::new(IptablesServices {
+    Ok(IptablesServices {
         drop_invalid: !is_liberal(),
         ..backend
-    }))
+    })
 }
 
 /// Whether the operator told conntrack to take packets outside the window for
@@ -181,6 +192,18 @@ impl<I: Iptables, S: IpSets, C: Conntrack> IptablesServices<I, S, C> {
     /// What it writes sets to, for tests that spoil it.
     pub const fn sets_mut(&mut self) -> &mut S {
         self.sets.kernel_mut()
+    }
+
+    /// Whether chains of this mode are here, ours or kube-proxy's.
+    pub(super) fn is_there(&mut self) -> Result<bool, Error> {
+        for family in self.iptables.families().to_vec() {
+            let held = self.iptables.save(family)?;
+            let mut chains = held.values().flat_map(BTreeMap::keys);
+            if chains.any(|chain| names::is_ours(chain)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn take_settings(&mut self, settings: ServiceSettings) {

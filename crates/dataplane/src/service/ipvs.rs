@@ -77,6 +77,8 @@ pub struct IpvsServices<V, S, I, N, C> {
     kernel: Kernel<V, S, I, N, C>,
     settings: ServiceSettings,
     draining: Draining,
+    /// Another mode serves; its rules may have the names of ours.
+    is_left: bool,
     /// What the kernel holds; `None` where only reading it can tell.
     known: Option<Known>,
 }
@@ -112,6 +114,22 @@ fn open_kernel() -> Result<Kernel<IpvsTable, IpSetTable, Xtables, KernelNode, ()
     })
 }
 
+/// Whether something of this mode is here, ours or kube-proxy's.
+///
+/// # Errors
+/// Failures of netlink.
+pub(super) fn is_there() -> Result<bool, Error> {
+    // Where the kernel cannot do it, nothing is.
+    let Ok(mut kernel) = open_kernel() else {
+        return Ok(false);
+    };
+    let found = kernel.node.addresses().and_then(|addresses| {
+        let sets = survey::held_sets(&mut kernel.sets)?;
+        Ok(addresses.bound.is_some() || !sets.is_empty())
+    });
+    found.map_err(Error::Ipvs)
+}
+
 /// Asks for each part, by making one of its kind and removing it again.
 fn probe() -> Result<(), Error> {
     survey::probe().map_err(|source| Error::Missing {
@@ -135,6 +153,7 @@ where
             kernel,
             settings,
             draining: Draining::default(),
+            is_left: false,
             known: None,
         }
     }
@@ -155,6 +174,7 @@ where
     }
 
     fn sync_whole(&mut self, table: &ServiceTable) -> Result<(u64, Known), IpvsError> {
+        self.is_left = false;
         let families = self.families();
         let settings = self.settings.clone();
         survey::require_scheduler(&mut self.kernel.ipvs, &settings.ipvs.scheduler)?;
@@ -237,6 +257,34 @@ where
         Ok(lines)
     }
 
+    /// Nothing new comes to a virtual server. True where none has anything left.
+    fn drain(&mut self) -> Result<bool, IpvsError> {
+        if !self.is_left {
+            self.remove_rules()?;
+            self.is_left = true;
+        }
+        let addresses = self.kernel.node.addresses()?;
+        let view = View::new(&addresses.others, &self.settings);
+        let bound = addresses.bound.clone().unwrap_or_default();
+        let held = survey::held_sets(&mut self.kernel.sets)?;
+        let held = survey::Held::new(held, addresses);
+        let settings = self.settings.ipvs.clone();
+        let ours = |server: &_| held.is_ours(server, &view, &settings);
+        let mut servers = survey::servers(&mut self.kernel.ipvs, &Ledger::default(), ours)?;
+        for (before, _) in servers.values_mut() {
+            // Nobody is told to move: flows of datagrams end by themselves, too.
+            before.iter_mut().for_each(|s| s.is_datagram = false);
+        }
+        let removed = bound.into_iter().flat_map(part::Item::address).collect();
+        let draft = ledger::Draft {
+            removed,
+            servers,
+            ..ledger::Draft::default()
+        };
+        self.write(draft, &Ledger::default())?;
+        Ok(self.draining.is_empty())
+    }
+
     fn remove_everything(&mut self) -> Result<(), IpvsError> {
         let addresses = self.kernel.node.addresses()?;
         let held_sets = survey::held_sets(&mut self.kernel.sets)?;
@@ -248,16 +296,23 @@ where
                 self.kernel.ipvs.remove(server)?;
             }
         }
+        if !self.is_left {
+            self.remove_rules()?;
+        }
+        self.kernel.node.remove_device()?;
+        for set in held_sets.into_keys() {
+            survey::destroy(&mut self.kernel.sets, &set.name())?;
+        }
+        Ok(())
+    }
+
+    fn remove_rules(&mut self) -> Result<(), IpvsError> {
         for family in self.families() {
             let rules = self.kernel.iptables.save(kernel_family(family))?;
             let scripts = compare::mend(&rules, &layout::Chains::new(), None);
             self.kernel
                 .iptables
                 .restore(kernel_family(family), &scripts)?;
-        }
-        self.kernel.node.remove_device()?;
-        for set in held_sets.into_keys() {
-            survey::destroy(&mut self.kernel.sets, &set.name())?;
         }
         Ok(())
     }
@@ -338,6 +393,15 @@ where
         self.known = None;
         self.draining = Draining::default();
         Ok(self.remove_everything()?)
+    }
+
+    fn leave(&mut self) -> Result<bool, Error> {
+        self.known = None;
+        let is_idle = self.drain()?;
+        if is_idle {
+            self.cleanup()?;
+        }
+        Ok(is_idle)
     }
 
     fn netlink_port(&self) -> Option<u32> {

@@ -5,14 +5,14 @@
 //! `route_localnet` is set, which lets other hosts reach what listens there
 //! (CVE-2020-8558); for ::1 there is no such switch.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use podway_kernel::nft::{Nft, Nftables as _, Operation, Transaction};
 use podway_plan::service::{ServiceChange, ServiceTable};
 
 use super::userspace::{Reach, UserspaceServices};
 use super::{BackendSpec, Error, ServiceBackend, ServiceSettings, SyncReport};
-use crate::names::PROXY_TABLE;
+use crate::names::LOOPBACK_TABLE;
 
 /// A backend, and the proxy beside it where it is asked for.
 struct WithLoopback {
@@ -41,10 +41,14 @@ pub(super) fn open(
     Ok(Box::new(opened))
 }
 
-fn remove_table() -> Result<(), Error> {
+/// Removes the rules, whoever wrote them.
+///
+/// # Errors
+/// Failures of netlink.
+pub(super) fn remove_table() -> Result<(), Error> {
     let mut nftables = Nft::open()?;
-    if nftables.dump(PROXY_TABLE)?.is_some() {
-        let mut transaction = Transaction::new(PROXY_TABLE);
+    if nftables.dump(LOOPBACK_TABLE)?.is_some() {
+        let mut transaction = Transaction::new(LOOPBACK_TABLE);
         transaction.push(Operation::DeleteTable);
         nftables.apply(&transaction)?;
     }
@@ -95,11 +99,21 @@ impl ServiceBackend for WithLoopback {
         self.backend.cleanup().and(proxy)
     }
 
+    fn leave(&mut self) -> Result<bool, Error> {
+        let is_gone = self.backend.leave()?;
+        let proxy = self.proxy.as_mut().map_or(Ok(true), ServiceBackend::leave);
+        Ok(proxy? && is_gone)
+    }
+
     fn retire(&mut self, patience: Duration) {
         if let Some(proxy) = &mut self.proxy {
             proxy.retire(patience);
         }
         self.backend.retire(patience);
+    }
+
+    fn follow_up(&mut self, table: &ServiceTable, now: Instant) -> Result<Option<Instant>, Error> {
+        self.backend.follow_up(table, now)
     }
 
     fn netlink_port(&self) -> Option<u32> {

@@ -10,6 +10,8 @@ use podway_kernel::conntrack::{self, Conntrack, Flow};
 use podway_model::{IpFamily, Protocol};
 use podway_plan::service::{Frontend, FrontendAddress, PoolId, Route, ServiceChange, ServiceTable};
 
+use crate::names::STEERED_MARK;
+
 /// Which flows have to end. A flow is known by an address of ours: that of the
 /// frontend, or, for a node port, that of the endpoint that is gone.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -81,6 +83,11 @@ impl StaleFlows {
     }
 
     fn covers(&self, flow: &Flow) -> bool {
+        // The proxy's own, which knows where they lead, in mode `userspace` and
+        // for as long as it is still there after it.
+        if flow.mark & STEERED_MARK != 0 {
+            return false;
+        }
         let to = flow.original.destination;
         let endpoint = flow.reply.source;
         if let Some(live) = self.live.get(&to) {

@@ -18,16 +18,18 @@ mod udp;
 
 use std::time::Duration;
 
-use podway_kernel::nft::{Nft, Nftables, Operation, Ruleset, Transaction, reconcile};
+use podway_kernel::conntrack::{Conntrack as _, ConntrackTable};
+use podway_kernel::nft::{Nft, Nftables, Operation, Ruleset, Transaction, Written, reconcile};
 use podway_kernel::route::{self, Rtnetlink};
 use podway_kernel::socket;
+use podway_model::Protocol;
 use podway_plan::service::{ServiceChange, ServiceTable};
 
 pub use self::gate::Reach;
 use self::gate::{Gate, Ports};
 use self::threads::Threads;
 use super::{BackendSpec, Error, ServiceBackend, ServiceSettings, SyncReport};
-use crate::names::PROXY_TABLE;
+use crate::names::STEERED_MARK;
 
 /// The mode `userspace`.
 pub const SPEC: BackendSpec = BackendSpec {
@@ -96,6 +98,23 @@ fn probe() -> Result<(), Error> {
     threads::probe().map_err(missing)
 }
 
+/// Ends the connections that the proxy had: what a client sends on one of them is
+/// new to the kernel, and goes where it would now.
+///
+/// # Errors
+/// Failures of netlink.
+pub(super) fn end_flows(protocols: &[Protocol]) -> Result<(), Error> {
+    let mut conntrack = ConntrackTable::open()?;
+    for protocol in protocols {
+        for flow in conntrack.flows(protocol.number())? {
+            if flow.mark & STEERED_MARK != 0 {
+                conntrack.delete(&flow)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 impl UserspaceServices {
     /// Starts the proxy in the calling thread's network namespace. Nothing comes
     /// to it before the first sync.
@@ -118,12 +137,8 @@ impl UserspaceServices {
 
     fn sync_whole(&mut self, table: &ServiceTable) -> Result<SyncReport, Error> {
         self.threads.take_whole(table);
-        if self.gate.reach == Reach::Everything {
-            routing::ensure(&mut self.routing, self.threads.ports.families())?;
-        }
-        let held = self.nftables.dump(PROXY_TABLE)?;
-        let mending = reconcile(&self.gate.whole(table), held.as_ref());
-        let written = self.nftables.apply(&mending)?;
+        self.gate.is_left = false;
+        let written = self.write_whole(table)?;
         let stale_flows = self.threads.end_stale_flows();
         self.is_in_force = true;
         Ok(SyncReport {
@@ -131,6 +146,15 @@ impl UserspaceServices {
             full: true,
             stale_flows,
         })
+    }
+
+    fn write_whole(&mut self, table: &ServiceTable) -> Result<Written, Error> {
+        if self.gate.reach == Reach::Everything {
+            routing::ensure(&mut self.routing, self.threads.ports.families())?;
+        }
+        let held = self.nftables.dump(self.gate.reach.table())?;
+        let mending = reconcile(&self.gate.whole(table), held.as_ref());
+        Ok(self.nftables.apply(&mending)?)
     }
 
     fn sync_change(&mut self, change: &ServiceChange) -> Result<SyncReport, Error> {
@@ -169,13 +193,36 @@ impl ServiceBackend for UserspaceServices {
 
     fn cleanup(&mut self) -> Result<(), Error> {
         self.is_in_force = false;
-        let mut transaction = Transaction::new(PROXY_TABLE);
+        let mut transaction = Transaction::new(self.gate.reach.table());
         // Adding first makes deleting right also where there is none.
         transaction.push(Operation::AddTable);
         transaction.push(Operation::DeleteTable);
         self.nftables.apply(&transaction)?;
-        routing::remove(&mut self.routing);
+        if self.gate.reach == Reach::Everything {
+            routing::remove(&mut self.routing);
+            end_flows(&[Protocol::Tcp, Protocol::Udp])?;
+        }
         Ok(())
+    }
+
+    fn leave(&mut self) -> Result<bool, Error> {
+        if self.gate.reach == Reach::Loopback {
+            // The rules are those of whoever serves now, or go with it.
+            let has_left = std::mem::replace(&mut self.gate.is_left, true);
+            return Ok(has_left && self.threads.is_idle());
+        }
+        if !self.gate.is_left {
+            self.gate.is_left = true;
+            let table = self.threads.shared.table.read().clone();
+            self.write_whole(&table)?;
+            // What has come until now may not have been taken yet.
+            return Ok(false);
+        }
+        let is_idle = self.threads.is_idle();
+        if is_idle {
+            self.cleanup()?;
+        }
+        Ok(is_idle)
     }
 
     fn netlink_port(&self) -> Option<u32> {

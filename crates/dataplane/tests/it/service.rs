@@ -3,6 +3,8 @@
 mod packets;
 pub(crate) mod served;
 pub(crate) mod site;
+mod succession;
+mod takeover;
 mod trace;
 mod userspace;
 mod writes;

@@ -106,7 +106,9 @@ impl Nftables for FakeNft {
             None => self.tables.remove(&name),
         };
         // What the real encoding would send.
-        let messages = super::message::encode(transaction, 0)?.operations.len();
+        let messages = super::message::encode(transaction, super::message::FAMILY_INET, 0)?
+            .operations
+            .len();
         let written = Written {
             transactions: 1,
             messages: messages as u64,

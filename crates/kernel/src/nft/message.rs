@@ -27,7 +27,7 @@ const DELETE_ELEMENT: u16 = 14;
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
-const FAMILY_INET: u8 = 1;
+pub(super) const FAMILY_INET: u8 = 1;
 
 /// The list of elements is one attribute, of at most 64 kB. Below that, a
 /// message with a long list costs the kernel no more than many short ones.
@@ -49,10 +49,12 @@ pub(super) struct Batch {
     pub(super) operations: Vec<usize>,
 }
 
-/// Encodes a transaction. `sequence` is the number of its opening message.
-pub(super) fn encode(transaction: &Transaction, sequence: u32) -> Result<Batch, Error> {
+/// Encodes a transaction for a table of a family (`NFPROTO_*`). `sequence` is the
+/// number of its opening message.
+pub(super) fn encode(transaction: &Transaction, family: u8, sequence: u32) -> Result<Batch, Error> {
     let mut writer = Writer {
         table: &transaction.table,
+        family,
         batch: Batch {
             bytes: Vec::with_capacity(256 + 96 * transaction.elements()),
             first: sequence,
@@ -75,6 +77,7 @@ pub(super) fn encode(transaction: &Transaction, sequence: u32) -> Result<Batch, 
 
 struct Writer<'a> {
     table: &'a str,
+    family: u8,
     batch: Batch,
     last_start: usize,
 }
@@ -97,10 +100,10 @@ impl Writer<'_> {
         self.batch.last = self.batch.last.wrapping_add(1);
         self.batch.operations.push(operation);
         self.last_start = self.batch.bytes.len();
-        let table = self.table;
+        let (table, family) = (self.table, self.family);
         let kind = SUBSYSTEM << 8 | kind;
         put_message(&mut self.batch.bytes, kind, flags, self.batch.last, |out| {
-            out.extend_from_slice(&header());
+            out.extend_from_slice(&[family, 0, 0, 0]);
             let mut attributes = Attributes::new(out);
             attributes.text(1, table);
             fill(&mut attributes);

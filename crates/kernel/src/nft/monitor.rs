@@ -49,6 +49,11 @@ impl NftMonitor {
         })
     }
 
+    /// Changes from these ports are ours from now on, and no others.
+    pub fn own(&mut self, ports: &[u32]) {
+        self.own_ports = ports.to_vec();
+    }
+
     /// The foreign changes since the last call, without waiting. Where the
     /// kernel lost notifications, every table counts as changed.
     ///

@@ -3,8 +3,9 @@ use nix::errno::Errno;
 use super::Nftables;
 use super::dump::{self, Count, TableDump};
 use super::error::Error;
+use super::field::Family;
 use super::message::{self, Batch};
-use super::transaction::{Transaction, Written};
+use super::transaction::{Operation, Transaction, Written};
 use crate::netlink::{Answer, Bus, Socket};
 
 /// How much of an operation an error quotes.
@@ -33,6 +34,50 @@ impl Nft {
     #[must_use]
     pub const fn port(&self) -> u32 {
         self.socket.port()
+    }
+
+    /// Removes a table of one family, and not of `inet` as all of ours are; false
+    /// where there is none.
+    ///
+    /// # Errors
+    /// Failures of the socket, or what the kernel refuses.
+    pub fn delete_table_of(&mut self, family: Family, table: &str) -> Result<bool, Error> {
+        let mut transaction = Transaction::new(table);
+        transaction.push(Operation::DeleteTable);
+        match self.send(&transaction, family.number()) {
+            Ok(_) => Ok(true),
+            Err(Error::Refused {
+                errno: Errno::ENOENT,
+                ..
+            }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn send(&mut self, transaction: &Transaction, family: u8) -> Result<Written, Error> {
+        let first = self.socket.sequence(0);
+        let batch = message::encode(transaction, family, first)?;
+        if batch.operations.is_empty() {
+            return Ok(Written::default());
+        }
+        let messages = u32::try_from(batch.operations.len()).unwrap_or(u32::MAX);
+        self.socket.sequence(messages);
+        let answers = self.socket.batch(&batch.bytes)?;
+        Self::judge(transaction, &batch, answers)?;
+        let written = Written {
+            transactions: 1,
+            messages: u64::from(messages),
+            elements: transaction.elements() as u64,
+        };
+        tracing::trace!(
+            table = &*transaction.table,
+            messages,
+            elements = written.elements,
+            bytes = batch.bytes.len(),
+            "nf_tables transaction"
+        );
+        self.written += written;
+        Ok(written)
     }
 
     fn judge(transaction: &Transaction, batch: &Batch, answers: Vec<Answer>) -> Result<(), Error> {
@@ -88,29 +133,7 @@ fn quote(transaction: &Transaction, index: usize) -> String {
 
 impl Nftables for Nft {
     fn apply(&mut self, transaction: &Transaction) -> Result<Written, Error> {
-        let first = self.socket.sequence(0);
-        let batch = message::encode(transaction, first)?;
-        if batch.operations.is_empty() {
-            return Ok(Written::default());
-        }
-        let messages = u32::try_from(batch.operations.len()).unwrap_or(u32::MAX);
-        self.socket.sequence(messages);
-        let answers = self.socket.batch(&batch.bytes)?;
-        Self::judge(transaction, &batch, answers)?;
-        let written = Written {
-            transactions: 1,
-            messages: u64::from(messages),
-            elements: transaction.elements() as u64,
-        };
-        tracing::trace!(
-            table = &*transaction.table,
-            messages,
-            elements = written.elements,
-            bytes = batch.bytes.len(),
-            "nf_tables transaction"
-        );
-        self.written += written;
-        Ok(written)
+        self.send(transaction, message::FAMILY_INET)
     }
 
     fn dump(&mut self, table: &str) -> Result<Option<TableDump>, Error> {

@@ -35,6 +35,10 @@ pub(super) struct Writer<'k, V, S, N> {
 }
 
 impl Draining {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a virtual server that is no longer wanted still has connections
     /// to this address, which must stay local.
     fn holds(&self, address: IpAddr) -> bool {

@@ -58,6 +58,10 @@ impl<T> Flows<T> {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
     pub(super) fn of(&self, arrival: &Arrival) -> Option<u64> {
         self.ids.get(arrival).copied()
     }

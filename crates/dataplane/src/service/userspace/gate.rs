@@ -17,7 +17,7 @@ use podway_plan::service::{
     Frontend, FrontendAddress, Route, ServiceChange, ServiceTable, Source, Verdict,
 };
 
-use crate::names::PROXY_TABLE;
+use crate::names::{LOOPBACK_TABLE, PROXY_TABLE};
 use crate::service::ServiceSettings;
 use crate::service::parts::{
     Place, Scope, daddr, digit, disjoint, frontend_key, node_port_prefixes, saddr, with,
@@ -31,6 +31,16 @@ pub enum Reach {
     /// Node ports at loopback addresses: what the kernel's own translation
     /// cannot serve.
     Loopback,
+}
+
+impl Reach {
+    /// The nf_tables table.
+    pub(super) const fn table(self) -> &'static str {
+        match self {
+            Self::Everything => PROXY_TABLE,
+            Self::Loopback => LOOPBACK_TABLE,
+        }
+    }
 }
 
 /// The ports of the proxy, by family, for connections from pods, from the node
@@ -47,6 +57,8 @@ pub(super) struct Gate {
     pub(super) reach: Reach,
     pub(super) settings: ServiceSettings,
     pub(super) ports: Ports,
+    /// Another mode serves: only what the proxy has already comes to it.
+    pub(super) is_left: bool,
     sets: BTreeMap<SetId, Arc<Set>>,
 }
 
@@ -142,6 +154,7 @@ impl Gate {
             reach,
             settings,
             ports,
+            is_left: false,
             sets: ids.map(|id| (id, Arc::new(id.define()))).collect(),
         }
     }
@@ -169,7 +182,7 @@ impl Gate {
         }
         self.fixed_elements().for_each(put);
         Ruleset {
-            table: PROXY_TABLE.into(),
+            table: self.reach.table().into(),
             sets: self
                 .sets
                 .iter()
@@ -202,7 +215,7 @@ impl Gate {
                 if is_present { &mut after } else { &mut before }.insert(element);
             }
         }
-        let mut transaction = Transaction::new(PROXY_TABLE);
+        let mut transaction = Transaction::new(self.reach.table());
         let by_set = |elements: &BTreeSet<(SetId, Element)>,
                       without: &BTreeSet<(SetId, Element)>| {
             let mut by_set: BTreeMap<SetId, Vec<Element>> = BTreeMap::new();

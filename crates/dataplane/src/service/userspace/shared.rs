@@ -1,7 +1,7 @@
 //! What the proxy's threads share with the one that plans.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
@@ -20,6 +20,8 @@ pub(super) struct Shared {
     pub(super) table: RwLock<ServiceTable>,
     balancer: Mutex<Balancer>,
     affinity_clients: AtomicU32,
+    /// TCP connections that are open.
+    pub(super) relayed: AtomicUsize,
     /// Nothing new is taken any more.
     pub(super) is_retiring: AtomicBool,
 }

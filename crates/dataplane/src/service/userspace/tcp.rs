@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use podway_kernel::socket::{self, Event, Interest, Poller};
@@ -153,6 +154,7 @@ impl Worker {
         let id = self.last;
         let connection = Connection::new(client, choice);
         self.connections.insert(id, connection);
+        self.shared.relayed.fetch_add(1, Ordering::Relaxed);
         self.advance(id, connection::Connection::begin);
     }
 
@@ -169,6 +171,12 @@ impl Worker {
             self.deadlines.pop_first();
             self.advance(id, |connection, context| connection.give_up(context, at));
         }
+    }
+
+    fn forget(&mut self, id: u64) -> Option<Connection> {
+        let connection = self.connections.remove(&id)?;
+        self.shared.relayed.fetch_sub(1, Ordering::Relaxed);
+        Some(connection)
     }
 
     /// Lets a connection take its next step.
@@ -192,10 +200,10 @@ impl Worker {
             Next::Wait => {}
             Next::Again => self.busy.push_back(id),
             Next::Over => {
-                self.connections.remove(&id);
+                self.forget(id);
             }
             Next::Broken => {
-                if let Some(connection) = self.connections.remove(&id) {
+                if let Some(connection) = self.forget(id) {
                     connection.reset();
                 }
             }

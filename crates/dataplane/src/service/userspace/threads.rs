@@ -129,6 +129,11 @@ impl Threads {
         self.datagrams.lock().end_stale(&self.shared)
     }
 
+    /// Whether nothing is relayed.
+    pub(super) fn is_idle(&self) -> bool {
+        self.shared.relayed.load(Ordering::Relaxed) == 0 && self.datagrams.lock().is_empty()
+    }
+
     /// Takes nothing new, and waits for what there is to end, at most so long.
     pub(super) fn retire(&mut self, patience: Duration) {
         *self.until.lock() = Instant::now() + patience;

@@ -59,6 +59,10 @@ impl Datagrams {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
     /// Ends flows to endpoints that are gone; says how many.
     pub(super) fn end_stale(&mut self, shared: &Shared) -> u64 {
         let ended = self

@@ -34,7 +34,7 @@ fn in_every_mode(services: &[(Service, &[Pod])], test: impl Fn(&mut Served)) {
 }
 
 /// `vm/guest` says so.
-fn is_second_kernel() -> bool {
+pub(super) fn is_second_kernel() -> bool {
     std::env::var_os("PODWAY_SECOND_KERNEL").is_some()
 }
 

@@ -214,7 +214,13 @@ impl Connection {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut stream = BufReader::new(stream);
         let mut line = String::new();
-        stream.read_line(&mut line).expect("a greeting");
+        match stream.read_line(&mut line) {
+            // A proxy takes connections before it knows whether anybody serves.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                return Err(Reply::Refused);
+            }
+            read => read.expect("a greeting"),
+        };
         let reply = read_greeting(&line);
         Ok(Self { stream, reply })
     }

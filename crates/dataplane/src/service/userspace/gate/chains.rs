@@ -8,11 +8,10 @@ use super::{Fate, Gate, Kind, Reach, SOURCES, SetId};
 use crate::names::{MASQUERADE_MARK, PROXIED_MARK, STEERED_MARK};
 use crate::service::parts::{Place, Scope, daddr, digit, loopback, nft_family, saddr, with};
 
-/// After destinations have been translated (-100): what is a translated
-/// connection's is no frontend's.
+/// After destinations have been translated (-100, by IPVS -98): what is a
+/// translated connection's is no frontend's.
 const AFTER_DSTNAT: i32 = -90;
-/// `NF_IP_PRI_MANGLE`, `NF_IP_PRI_NAT_SRC`.
-const MANGLE: i32 = -150;
+/// `NF_IP_PRI_NAT_SRC`.
 const SRCNAT: i32 = 100;
 
 const REFUSE: &str = "refuse";
@@ -49,14 +48,14 @@ pub(super) fn all(gate: &Gate) -> Vec<(Chain, Vec<Rule>)> {
     let filter = |name, hook, priority| Chain::base(name, ChainType::Filter, hook, priority);
     chains.push((
         filter("prerouting", Hook::Prerouting, AFTER_DSTNAT),
-        prerouting(gate.reach),
+        prerouting(gate),
     ));
     if gate.reach == Reach::Everything {
         for family in IpFamily::ALL {
             chains.push((Chain::regular(leaving(family)), leave(family)));
         }
-        let output = Chain::base("output", ChainType::Route, Hook::Output, MANGLE);
-        chains.push((output, self::output()));
+        let output = Chain::base("output", ChainType::Route, Hook::Output, AFTER_DSTNAT);
+        chains.push((output, self::output(gate)));
         let postrouting = Chain::base("postrouting", ChainType::Nat, Hook::Postrouting, SRCNAT);
         chains.push((
             postrouting,
@@ -124,7 +123,12 @@ fn proxy(gate: &Gate, family: IpFamily, source: Source) -> Vec<Rule> {
             let of_protocol = Rule::new()
                 .is(Field::NfProto, Value::Family(nft_family(family)))
                 .is(Field::L4Proto, protocol);
-            Some(of_protocol.tproxy(nft_family(family), port).goto(STEER))
+            // Whoever serves next leaves marked connections to the proxy.
+            let marked = match gate.reach {
+                Reach::Everything => of_protocol.connection_mark(STEERED_MARK),
+                Reach::Loopback => of_protocol,
+            };
+            Some(marked.tproxy(nft_family(family), port).goto(STEER))
         })
         .collect();
     rules.push(Rule::new().goto(REFUSE));
@@ -195,14 +199,16 @@ fn enter(gate: &Gate, family: IpFamily) -> Vec<Rule> {
     rules
 }
 
-fn prerouting(reach: Reach) -> Vec<Rule> {
-    let enter = IpFamily::ALL.map(|family| {
-        Rule::new()
-            .is(Field::NfProto, Value::Family(nft_family(family)))
-            .jump(&entrance(family))
-    });
-    if reach == Reach::Loopback {
-        return enter.to_vec();
+fn prerouting(gate: &Gate) -> Vec<Rule> {
+    let enter = |begin: fn() -> Rule| {
+        IpFamily::ALL.map(|family| {
+            begin()
+                .is(Field::NfProto, Value::Family(nft_family(family)))
+                .jump(&entrance(family))
+        })
+    };
+    if gate.reach == Reach::Loopback {
+        return enter(Rule::new).to_vec();
     }
     // Of a connection that is there already: the proxy's, whoever it is from or
     // to. Replies of endpoints come so, and clients' packets whose service has
@@ -222,14 +228,21 @@ fn prerouting(reach: Reach) -> Vec<Rule> {
         known(ICMP),
         known(ICMP6),
     ];
-    rules.extend(enter);
+    // The proxy's, whether it still knows of them or not.
+    rules.extend(enter(|| Rule::new().connection_marked(STEERED_MARK)));
+    if !gate.is_left {
+        // What another mode has begun is not taken away from it.
+        rules.extend(enter(|| {
+            Rule::new().is_not(Field::CtState, Value::STATE_ESTABLISHED_RELATED)
+        }));
+    }
     // A datagram to a frontend has a socket as well, that only answers.
     rules.push(known(UDP));
     rules
 }
 
 /// What this host itself sends.
-fn output() -> Vec<Rule> {
+fn output(gate: &Gate) -> Vec<Rule> {
     let mut rules = vec![
         // The proxy's own. The connection is marked for the replies of an
         // endpoint that is a process of this host: they go to the client's
@@ -248,6 +261,15 @@ fn output() -> Vec<Rule> {
             .connection_marked(STEERED_MARK)
             .goto(STEER),
     ];
+    if gate.is_left {
+        return rules;
+    }
+    // What another mode has begun is not taken away from it.
+    rules.push(
+        Rule::new()
+            .is(Field::CtState, Value::STATE_ESTABLISHED_RELATED)
+            .accept(),
+    );
     for family in IpFamily::ALL {
         rules.push(
             Rule::new()
