@@ -11,6 +11,7 @@ pub mod measure;
 mod pods;
 mod report;
 mod services;
+mod switch;
 
 pub use report::{Figure, Line, Report, Target};
 
@@ -25,7 +26,7 @@ pub struct Suite {
 }
 
 /// Every suite, in the order in which they run.
-pub const SUITES: &[Suite] = &[services::SUITE, pods::SUITE];
+pub const SUITES: &[Suite] = &[services::SUITE, pods::SUITE, switch::SUITE];
 
 /// How much to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -247,6 +247,9 @@ pub(crate) struct LabUpArgs {
     /// Manifests to apply once the lab is up: files or folders
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) apply: Vec<PathBuf>,
+    /// Run the lab in an emulated machine whose kernel has every mode, in a shell there
+    #[arg(long)]
+    pub(crate) second_kernel: bool,
 }
 
 /// The backends of every node.

@@ -1,5 +1,7 @@
 //! `podway lab`.
 
+mod second_kernel;
+
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
@@ -15,7 +17,11 @@ use crate::tour;
 
 pub(crate) fn run(command: LabCommand) -> anyhow::Result<ExitCode> {
     match command {
-        LabCommand::Up(args) => up(&settings(args)?),
+        LabCommand::Up(args) if args.second_kernel => second_kernel::run(),
+        LabCommand::Up(args) => {
+            second_kernel::require(&args.modes.proxy_mode)?;
+            up(&settings(args)?)
+        }
         LabCommand::Down(lab) => down(&lab.name),
         LabCommand::Status { lab, output } => status(&lab.name, output),
         LabCommand::Env(lab) => env(&lab.name),
@@ -192,7 +198,7 @@ fn env(name: &LabName) -> anyhow::Result<ExitCode> {
 
 /// Turns this process into the command, so that signals, the terminal and the
 /// exit code are the command's own.
-fn become_(mut command: std::process::Command) -> anyhow::Result<ExitCode> {
+pub(super) fn become_(mut command: std::process::Command) -> anyhow::Result<ExitCode> {
     let program: OsString = command.get_program().to_owned();
     let error = command.exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
