@@ -51,7 +51,7 @@ fn start_alone(rounds: usize, plugins: &[Plugin; 2]) -> anyhow::Result<Line> {
 }
 
 fn one_by_one(rounds: usize, node: &Node, plugins: &[Plugin; 2]) -> anyhow::Result<Vec<Line>> {
-    let [added, deleted] = come_and_go(rounds, node, plugins, 1)?;
+    let Rounds { added, deleted, .. } = come_and_go(rounds, node, plugins, 1)?;
     let mut lines = Vec::new();
     for (verb, samples, target) in [("ADD", added, ADD), ("DEL", deleted, DEL)] {
         let name = |percent| format!("{verb} of a dual-stack pod, p{percent}");
@@ -62,12 +62,26 @@ fn one_by_one(rounds: usize, node: &Node, plugins: &[Plugin; 2]) -> anyhow::Resu
 }
 
 fn at_once(rounds: usize, node: &Node, plugins: &[Plugin; 2]) -> anyhow::Result<Vec<Line>> {
-    let [added, deleted] = come_and_go(rounds, node, plugins, CROWD)?;
-    let name = |verb| format!("{CROWD} x {verb} at once, p50");
+    let Rounds {
+        added,
+        deleted,
+        worked,
+    } = come_and_go(rounds, node, plugins, CROWD)?;
+    let name = |what| format!("{CROWD} x {what}, p50");
     Ok(vec![
-        beside(name("ADD"), &added, 50).target(PARALLEL),
-        beside(name("DEL"), &deleted, 50),
+        beside(name("ADD at once"), &added, 50).target(PARALLEL),
+        // What a busy machine does not change.
+        beside(name("ADD at once: processor time"), &worked, 50),
+        beside(name("DEL at once"), &deleted, 50),
     ])
+}
+
+/// Of ours and the peer.
+struct Rounds {
+    added: Vec<Samples>,
+    deleted: Vec<Samples>,
+    /// The processor time of ADD.
+    worked: Vec<Samples>,
 }
 
 /// The durations of ADD and of DEL for so many pods at once.
@@ -76,13 +90,16 @@ fn come_and_go(
     node: &Node,
     plugins: &[Plugin; 2],
     pods: usize,
-) -> anyhow::Result<[Vec<Samples>; 2]> {
-    let deleted = [RefCell::new(Vec::new()), RefCell::new(Vec::new())];
+) -> anyhow::Result<Rounds> {
+    let [deleted, worked] = [(), ()].map(|()| [RefCell::new(Vec::new()), RefCell::new(Vec::new())]);
     let round = |place: usize| {
         let plugin = &plugins[place];
         let pods: Vec<Pod> = (0..pods).map(|_| node.pod()).collect::<Result<_, _>>()?;
+        let before = node::work_of_children()?;
         let (adding, done) = time(|| plugin.call("ADD", &pods));
         done?;
+        let work = node::work_of_children()?.saturating_sub(before);
+        worked[place].borrow_mut().push(work);
         let (deleting, done) = time(|| plugin.call("DEL", &pods));
         done?;
         deleted[place].borrow_mut().push(deleting);
@@ -91,8 +108,15 @@ fn come_and_go(
         Ok(adding)
     };
     let added = take_turns(rounds, &mut [Box::new(|| round(0)), Box::new(|| round(1))])?;
-    let deleted = deleted.map(|deleted| Samples::new(deleted.into_inner()));
-    Ok([added, deleted.into()])
+    let [deleted, worked] = [deleted, worked].map(|taken| {
+        let samples = taken.map(|taken| Samples::new(taken.into_inner()));
+        samples.into()
+    });
+    Ok(Rounds {
+        added,
+        deleted,
+        worked,
+    })
 }
 
 fn beside(name: impl Into<String>, samples: &[Samples], percent: usize) -> Line {

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use podway_kernel::netns::{self, NetNs};
@@ -185,4 +186,15 @@ impl Plugin {
         let said = String::from_utf8_lossy(&output.stdout);
         bail!("{} failed: {said}", self.program.display())
     }
+}
+
+/// The processor time of all child processes that have ended (proc(5): `cutime`
+/// and `cstime`, in hundredths of a second).
+pub(super) fn work_of_children() -> anyhow::Result<Duration> {
+    let text = fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
+    // The program's name, in parentheses, may hold anything.
+    let fields = text.rsplit(')').next().unwrap_or_default();
+    let hundredths = fields.split_whitespace().skip(13).take(2);
+    let hundredths: u64 = hundredths.map(str::parse::<u64>).sum::<Result<_, _>>()?;
+    Ok(Duration::from_millis(10 * hundredths))
 }
