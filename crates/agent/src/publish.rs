@@ -6,6 +6,7 @@
 //! the agent one of its heavier clients.
 
 mod event;
+mod live;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use crate::feature::{Report, chain};
 use crate::health_checks::Wanted;
 use crate::status::{DATA_KEY, NAMESPACE, NODE_LABEL, NodeStatus, config_map_name};
 use crate::sync::Outbox;
+
+pub(crate) use live::Live;
 
 /// The least time between two writes of the same kind.
 const PACE: Duration = Duration::from_secs(1);
@@ -50,6 +53,7 @@ pub(crate) struct Post {
     network: watch::Sender<bool>,
     health_checks: watch::Sender<Wanted>,
     bulletin: Bulletin,
+    changed: mpsc::Sender<Live>,
 }
 
 /// Where what is to become an Event is told, from any thread.
@@ -113,6 +117,9 @@ pub(crate) struct Publisher {
     network: watch::Receiver<bool>,
     /// `None` where the agent is not to publish a status or Events.
     events: Option<mpsc::Receiver<News>>,
+    bulletin: Bulletin,
+    /// Policies to be seen through.
+    changed: mpsc::Receiver<Live>,
 }
 
 /// Both sides. Without `observability`, only annotations are written.
@@ -121,12 +128,15 @@ pub(crate) fn post(client: Client, node: Arc<str>, observability: bool) -> (Post
     let (annotations, annotations_received) = watch::channel(Annotations::new());
     let (network, network_received) = watch::channel(false);
     let (events, events_received) = mpsc::channel(MOST_EVENTS);
+    let (changed, changed_received) = mpsc::channel(MOST_EVENTS);
+    let bulletin = Bulletin(observability.then_some(events));
     let post = Post {
         status,
         annotations,
         network,
         health_checks: watch::channel(Wanted::default()).0,
-        bulletin: Bulletin(observability.then_some(events)),
+        bulletin: bulletin.clone(),
+        changed,
     };
     let publisher = Publisher {
         client,
@@ -135,6 +145,8 @@ pub(crate) fn post(client: Client, node: Arc<str>, observability: bool) -> (Post
         annotations: annotations_received,
         network: network_received,
         events: observability.then_some(events_received),
+        bulletin,
+        changed: changed_received,
     };
     (post, publisher)
 }
@@ -149,6 +161,11 @@ impl Outbox for Post {
             .send_if_modified(|network| replace(network, report.network_is_unannounced));
         self.health_checks
             .send_if_modified(|wanted| replace(wanted, report.health_checks));
+    }
+
+    fn changed(&mut self, live: Live) {
+        // A full channel means more changes than anybody reads as Events.
+        let _ = self.changed.try_send(live);
     }
 
     fn fault(&mut self, fault: &Fault) {
@@ -192,8 +209,9 @@ impl Publisher {
             return;
         };
         let reporting = report(self.client.clone(), self.node.clone(), self.status);
+        let seeing = live::see_through(self.client.clone(), self.bulletin, self.changed);
         let telling = event::tell(self.client, self.node, events);
-        futures_util::future::join3(telling_nodes, reporting, telling).await;
+        futures_util::future::join4(telling_nodes, reporting, telling, seeing).await;
     }
 }
 

@@ -20,6 +20,7 @@ use crate::features::Counters;
 use crate::health::Health;
 use crate::mailbox::{Answer, Batch, Mailbox, Request};
 use crate::pods::PodConfig;
+use crate::publish::Live;
 use crate::status::{FeatureProblem, NodeStatus};
 use faults::Faults;
 
@@ -27,6 +28,10 @@ use faults::Faults;
 pub(crate) trait Outbox: Send {
     /// Takes the latest report; called after each batch, whether it differs or not.
     fn report(&mut self, report: Report);
+
+    /// Takes a policy that has changed, where this node is to say when it is in
+    /// force everywhere.
+    fn changed(&mut self, _live: Live) {}
 
     /// Takes what is wrong with an object that was right, or wrong otherwise.
     fn fault(&mut self, fault: &podway_watch::objects::Fault);
@@ -123,6 +128,13 @@ impl<O: Outbox> Sync<O> {
             }
         }
         self.waiting.append(&mut batch.requests);
+        if self.is_synced {
+            for object in updates.iter().filter_map(|update| update.after.as_ref()) {
+                if let Some(live) = Live::of(&self.state, &self.node, object) {
+                    self.outbox.changed(live);
+                }
+            }
+        }
         if self.is_synced && !updates.is_empty() {
             self.plan(|feature, state| feature.plan(state, &updates));
         } else if !self.is_synced && batch.is_synced {

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -96,6 +97,15 @@ pub enum ClusterPort {
     Named(String),
     /// One that cannot be understood, as [`ClusterPeer::Unknown`].
     Unknown(String),
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Admin => "admin",
+            Self::Baseline => "baseline",
+        })
+    }
 }
 
 impl ClusterNetworkPolicy {

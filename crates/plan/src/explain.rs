@@ -5,6 +5,7 @@
 mod answer;
 mod complete;
 mod connect;
+mod effect;
 mod error;
 mod judge;
 mod party;
@@ -26,6 +27,7 @@ use crate::policy::{PolicyPlanner, PolicyTable};
 use crate::service::{NodeContext, ServicePlanner};
 
 pub use answer::{Answer, EndpointAnswer, SideAnswer, Verdict};
+pub use effect::{Effect, EffectRow};
 pub use error::{ExplainError, Hint};
 pub use pod_view::{IsolationView, PodView};
 pub use policy_view::PolicyView;

@@ -21,6 +21,8 @@ mod selecting;
 mod selector_index;
 mod table;
 
+pub(crate) use policy_index::namespace_labels;
+
 pub use change::{Changed, PolicyChange};
 pub use decide::{Connection, Decision, Judgement, decide, decide_audited};
 pub use peers::{

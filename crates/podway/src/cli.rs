@@ -298,8 +298,8 @@ pub(crate) enum ExplainCommand {
     Connect(ExplainConnectArgs),
     /// A service: its frontends and where each leads
     Service(ExplainObjectArgs),
-    /// A policy: the pods it selects and what it allows
-    Policy(ExplainObjectArgs),
+    /// A policy: the pods it selects, what it allows, and what it opens and closes
+    Policy(ExplainPolicyArgs),
     /// A pod: its addresses, what isolates it and what it may do
     Pod(ExplainObjectArgs),
 }
@@ -338,6 +338,21 @@ pub(crate) struct ExplainObjectArgs {
     /// The node whose view it is
     #[arg(long)]
     pub(crate) node: Option<String>,
+    #[command(flatten)]
+    pub(crate) source: StateArgs,
+    /// How to print the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainPolicyArgs {
+    /// NAMESPACE/NAME, or the name of a ClusterNetworkPolicy
+    #[arg(required_unless_present = "file")]
+    pub(crate) policy: Option<String>,
+    /// What the policies in a file would open and close if they were applied; - is standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with = "policy")]
+    pub(crate) file: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) source: StateArgs,
     /// How to print the answer

@@ -7,11 +7,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use podway_model::{ClusterState, ObjectName, Protocol};
+use podway_model::{ClusterState, Object, ObjectName, Protocol};
 use podway_plan::explain::{Explainer, Question};
 use podway_watch::manifest;
 
-use crate::cli::{ExplainCommand, ExplainConnectArgs, ExplainObjectArgs, Output, StateArgs};
+use crate::cli::{
+    ExplainCommand, ExplainConnectArgs, ExplainObjectArgs, ExplainPolicyArgs, Output, StateArgs,
+};
 use crate::{cluster, status};
 use programmed::programmed;
 
@@ -22,9 +24,7 @@ pub(crate) fn run(command: ExplainCommand) -> anyhow::Result<ExitCode> {
             None => connect(args),
         },
         ExplainCommand::Service(args) => service(&args),
-        ExplainCommand::Policy(args) => {
-            object(&args, |explainer, name, _| Ok(explainer.policy(name)?))
-        }
+        ExplainCommand::Policy(args) => policy(&args),
         ExplainCommand::Pod(args) => object(&args, |explainer, name, _| Ok(explainer.pod(name)?)),
     }
 }
@@ -129,15 +129,47 @@ fn service(args: &ExplainObjectArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A policy that there is, or the effect of those in files.
+fn policy(args: &ExplainPolicyArgs) -> anyhow::Result<ExitCode> {
+    if let Some(name) = &args.policy {
+        let view = Explainer::new(state(&args.source)?).policy(name)?;
+        return show(&view, args.output);
+    }
+    let new = manifest::load_state(&manifest::read(&args.file)?);
+    let network = new.policies().cloned().map(Object::NetworkPolicy);
+    let cluster = new.cluster_policies().cloned();
+    let policies: Vec<Object> = network
+        .chain(cluster.map(Object::ClusterNetworkPolicy))
+        .collect();
+    anyhow::ensure!(
+        !policies.is_empty(),
+        "no NetworkPolicy or ClusterNetworkPolicy in {}",
+        args.file
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
+    let effect = Explainer::new(state(&args.source)?).effect_of_applying(policies);
+    show(&effect, args.output)
+}
+
+fn show<T: serde::Serialize + std::fmt::Display>(
+    view: &T,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
+    match output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(view)?),
+        Output::Text => print!("{view}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn object<T: serde::Serialize + std::fmt::Display>(
     args: &ExplainObjectArgs,
     ask: impl FnOnce(&mut Explainer, &str, Option<&str>) -> anyhow::Result<T>,
 ) -> anyhow::Result<ExitCode> {
     let mut explainer = Explainer::new(state(&args.source)?);
     let view = ask(&mut explainer, &args.object, args.node.as_deref())?;
-    match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&view)?),
-        Output::Text => print!("{view}"),
-    }
-    Ok(ExitCode::SUCCESS)
+    show(&view, args.output)
 }

@@ -12,7 +12,7 @@ use kube::api::ListParams;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use podway_agent::status::{self, NodeStatus};
-use podway_model::{ClusterState, ObjectKind};
+use podway_model::{ClusterState, Object, ObjectKind};
 use serde::Serialize;
 
 use crate::cli::{ClusterArgs, Output};
@@ -26,6 +26,19 @@ struct Report {
     /// The highest revision of an object that nodes plan from.
     revision: u64,
     nodes: Vec<Entry>,
+    /// The policies that some node does not have in force yet.
+    behind: Vec<Behind>,
+}
+
+/// A policy that is not in force everywhere.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Behind {
+    /// As `NetworkPolicy shop/web`.
+    policy: String,
+    generation: u64,
+    /// The nodes that enforce policies and do not have this one in force.
+    nodes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,10 +101,36 @@ async fn collect(args: &ClusterArgs) -> anyhow::Result<Report> {
         current: status.as_ref().is_some_and(|s| is_current(s, &state)),
         status,
     };
+    let nodes: Vec<Entry> = statuses.into_iter().map(entry).collect();
     Ok(Report {
         revision: state.revision(),
-        nodes: statuses.into_iter().map(entry).collect(),
+        behind: behind(&state, &nodes),
+        nodes,
     })
+}
+
+fn behind(state: &ClusterState, nodes: &[Entry]) -> Vec<Behind> {
+    let network = state.policies().cloned().map(|policy| {
+        let generation = policy.generation;
+        (Object::NetworkPolicy(policy), generation)
+    });
+    let cluster = state.cluster_policies().cloned().map(|policy| {
+        let generation = policy.generation;
+        (Object::ClusterNetworkPolicy(policy), generation)
+    });
+    let policies = network.chain(cluster).map(|(policy, generation)| {
+        let lacks = |entry: &&Entry| {
+            let enforcing = entry.status.iter().find(|status| status.policies.is_some());
+            enforcing.is_some_and(|s| !s.has_in_force(policy.kind(), policy.revision()))
+        };
+        let nodes = nodes.iter().filter(lacks);
+        Behind {
+            policy: policy.reference().to_string(),
+            generation,
+            nodes: nodes.map(|entry| entry.node.clone()).collect(),
+        }
+    });
+    policies.filter(|policy| !policy.nodes.is_empty()).collect()
 }
 
 /// What each node of the cluster has reported.
@@ -191,6 +230,14 @@ fn print(report: &Report) {
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     rows.extend(report.nodes.iter().map(|entry| row(entry, report.revision)));
     print!("{}", columns(&rows));
+    for policy in &report.behind {
+        let (nodes, generation) = (policy.nodes.join(", "), policy.generation);
+        let mark = palette.red("!");
+        println!(
+            "{mark} {}: generation {generation} is not in force on {nodes}",
+            policy.policy
+        );
+    }
     for entry in &report.nodes {
         let Some(status) = &entry.status else {
             println!(

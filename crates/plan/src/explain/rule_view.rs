@@ -1,7 +1,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use podway_model::{ClusterState, ObjectName, Peer, PolicyPort, PortMatch, RuleAction, Selector};
+use podway_model::{
+    ClusterPeer, ClusterPort, ClusterState, NamespacedPods, ObjectName, Peer, PolicyPort,
+    PortMatch, RuleAction, Selector,
+};
 use serde::Serialize;
 
 use crate::policy::{
@@ -129,6 +132,35 @@ pub(super) fn port_text(port: &PolicyPort) -> String {
     }
 }
 
+/// A peer as its ClusterNetworkPolicy has it.
+pub(super) fn cluster_peer_text(peer: &ClusterPeer) -> String {
+    match peer {
+        ClusterPeer::Pods(pods) => subject_text(pods),
+        ClusterPeer::Nodes(nodes) if nodes.is_empty() => "every node".to_owned(),
+        ClusterPeer::Nodes(nodes) => format!("nodes with {nodes}"),
+        ClusterPeer::Networks(networks) => {
+            let networks: Vec<String> = networks.iter().map(ToString::to_string).collect();
+            networks.join(", ")
+        }
+        ClusterPeer::Unknown(why) => format!("not understood: {why}"),
+    }
+}
+
+/// Ports as a ClusterNetworkPolicy has them.
+pub(super) fn cluster_port_text(port: &ClusterPort) -> String {
+    match port {
+        ClusterPort::Port(port) => port_text(port),
+        ClusterPort::Named(name) => name.clone(),
+        ClusterPort::Unknown(why) => format!("not understood: {why}"),
+    }
+}
+
+/// Pods by the labels of their namespace and their own.
+pub(super) fn subject_text(pods: &NamespacedPods) -> String {
+    let namespaces = NamespaceScope::Matching(pods.namespaces.clone());
+    selector_text(&PeerSelector::pods(namespaces, pods.pods.clone()))
+}
+
 fn selector_text(selector: &PeerSelector) -> String {
     let mut text = match &selector.who {
         Who::Pods(pods) => pods_text(pods),
@@ -169,7 +201,7 @@ fn block_text(block: &Block) -> String {
     }
 }
 
-fn range_text(range: &PortRange) -> String {
+pub(super) fn range_text(range: &PortRange) -> String {
     let PortRange {
         protocol,
         first,

@@ -143,7 +143,7 @@ impl PolicyIndex {
 
 /// The labels of a namespace. One that is not known has the name that the API
 /// server gives each.
-pub(super) fn namespace_labels(state: &ClusterState, name: &str) -> Labels {
+pub(crate) fn namespace_labels(state: &ClusterState, name: &str) -> Labels {
     state.namespace(name).map_or_else(
         || [("kubernetes.io/metadata.name".to_owned(), name.to_owned())].into(),
         |namespace| namespace.labels.clone(),

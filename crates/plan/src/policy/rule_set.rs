@@ -71,7 +71,7 @@ pub struct PortRange {
 }
 
 /// Which ports a peer is allowed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AllowedPorts {
     /// The ports: by protocol, in order, apart from each other.
     pub ranges: Vec<PortRange>,
@@ -112,52 +112,17 @@ impl RuleSet {
     pub fn allowed_ports(&self, applies: impl Fn(&Match) -> bool) -> AllowedPorts {
         let is_allowed =
             |of: &dyn Fn(&Match) -> bool| self.find(|one| applies(one) && of(one)).is_allowed();
-        let mut ranges: Vec<PortRange> = Vec::new();
-        for protocol in Protocol::ALL {
-            for (first, last) in self.segments(protocol, &applies) {
-                if !is_allowed(&|one| one.covers(protocol, first)) {
-                    continue;
-                }
-                match ranges.last_mut() {
-                    Some(range)
-                        if range.protocol == protocol
-                            && u32::from(range.last) + 1 == u32::from(first) =>
-                    {
-                        range.last = last;
-                    }
-                    _ => ranges.push(PortRange {
-                        protocol,
-                        first,
-                        last,
-                    }),
-                }
-            }
-        }
-        AllowedPorts {
-            ranges,
-            others: is_allowed(&|one| one.ports.is_empty()),
-        }
-    }
-
-    /// The ports of a protocol, first to last, cut where some match that applies
-    /// begins or ends.
-    fn segments(
-        &self,
-        protocol: Protocol,
-        applies: impl Fn(&Match) -> bool,
-    ) -> impl Iterator<Item = (u16, u16)> {
         let ranges = self
             .matches()
             .filter(|one| applies(one))
-            .flat_map(|one| &one.ports)
-            .filter(|range| range.protocol == protocol);
-        let mut begins = BTreeSet::from([0]);
-        for range in ranges {
-            begins.insert(range.first);
-            begins.extend(range.last.checked_add(1));
+            .flat_map(|one| &one.ports);
+        let ranges: Vec<PortRange> = ranges.copied().collect();
+        AllowedPorts {
+            ranges: kept(&ranges, |protocol, port| {
+                is_allowed(&|one| one.covers(protocol, port))
+            }),
+            others: is_allowed(&|one| one.ports.is_empty()),
         }
-        let ends: Vec<u16> = begins.iter().skip(1).map(|begin| begin - 1).collect();
-        begins.into_iter().zip(ends.into_iter().chain([u16::MAX]))
     }
 
     fn find(&self, matches: impl Fn(&Match) -> bool) -> Finding<'_> {
@@ -195,6 +160,22 @@ impl RuleSet {
         self.isolated_by.iter().chain(tiers).collect()
     }
 
+    /// The peers of one rule of a policy.
+    pub fn peers_of<'a>(
+        &'a self,
+        policy: &'a ObjectName,
+        rule: usize,
+    ) -> impl Iterator<Item = &'a Peers> {
+        let allows = self.allows.iter();
+        let allows = allows.map(|one| (&one.policy, one.rule, &one.matches));
+        let tiers = self.admin.iter().chain(&self.baseline);
+        let tiers = tiers.map(|one| (&one.policy, one.rule, &one.matches));
+        allows
+            .chain(tiers)
+            .filter(move |(of, index, _)| *of == policy && *index == rule)
+            .map(|(_, _, matches)| &matches.peers)
+    }
+
     /// Whether ClusterNetworkPolicies have a say.
     #[must_use]
     pub fn has_tiers(&self) -> bool {
@@ -207,6 +188,96 @@ impl RuleSet {
         let allows = self.allows.iter().map(|allow| &allow.matches);
         allows.chain(tiers.map(|rule| &rule.matches))
     }
+}
+
+impl AllowedPorts {
+    /// Every port of every protocol, and protocols without ports.
+    #[must_use]
+    pub fn all() -> Self {
+        let whole = |protocol| PortRange {
+            protocol,
+            first: 0,
+            last: u16::MAX,
+        };
+        Self {
+            ranges: Protocol::ALL.map(whole).to_vec(),
+            others: true,
+        }
+    }
+
+    /// Whether it is nothing.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.ranges.is_empty() && !self.others
+    }
+
+    /// What both allow.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        self.combined(other, |own, others| own && others)
+    }
+
+    /// What the other does not allow.
+    #[must_use]
+    pub fn minus(&self, other: &Self) -> Self {
+        self.combined(other, |own, others| own && !others)
+    }
+
+    fn combined(&self, other: &Self, keep: impl Fn(bool, bool) -> bool) -> Self {
+        let contains = |ports: &Self, protocol, port| {
+            let mut ranges = ports.ranges.iter();
+            ranges.any(|range| range.contains(protocol, port))
+        };
+        let ranges = [&self.ranges[..], &other.ranges].concat();
+        Self {
+            ranges: kept(&ranges, |protocol, port| {
+                keep(
+                    contains(self, protocol, port),
+                    contains(other, protocol, port),
+                )
+            }),
+            others: keep(self.others, other.others),
+        }
+    }
+}
+
+impl PortRange {
+    fn contains(&self, protocol: Protocol, port: u16) -> bool {
+        self.protocol == protocol && (self.first..=self.last).contains(&port)
+    }
+}
+
+/// The ports that are to be kept, where all ports between the ends of some
+/// ranges are the same: by protocol, in order, apart from each other.
+fn kept(ranges: &[PortRange], keep: impl Fn(Protocol, u16) -> bool) -> Vec<PortRange> {
+    let mut all: Vec<PortRange> = Vec::new();
+    for protocol in Protocol::ALL {
+        let mut begins = BTreeSet::from([0]);
+        for range in ranges.iter().filter(|range| range.protocol == protocol) {
+            begins.insert(range.first);
+            begins.extend(range.last.checked_add(1));
+        }
+        let ends: Vec<u16> = begins.iter().skip(1).map(|begin| begin - 1).collect();
+        for (first, last) in begins.into_iter().zip(ends.into_iter().chain([u16::MAX])) {
+            if !keep(protocol, first) {
+                continue;
+            }
+            match all.last_mut() {
+                Some(range)
+                    if range.protocol == protocol
+                        && u32::from(range.last) + 1 == u32::from(first) =>
+                {
+                    range.last = last;
+                }
+                _ => all.push(PortRange {
+                    protocol,
+                    first,
+                    last,
+                }),
+            }
+        }
+    }
+    all
 }
 
 impl Finding<'_> {
@@ -231,8 +302,9 @@ impl TierRule {
 impl Match {
     fn covers(&self, protocol: Protocol, port: u16) -> bool {
         self.ports.is_empty()
-            || self.ports.iter().any(|range| {
-                range.protocol == protocol && (range.first..=range.last).contains(&port)
-            })
+            || self
+                .ports
+                .iter()
+                .any(|range| range.contains(protocol, port))
     }
 }

@@ -3,6 +3,7 @@
 mod cases;
 mod cluster_corpus;
 mod corpora;
+mod effect;
 mod kubernetes_json;
 mod properties;
 mod scale;

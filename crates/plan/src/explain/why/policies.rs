@@ -44,15 +44,12 @@ impl Teller<'_> {
         self.say(match &group[0].egress {
             Judgement::Open => format!("No policy isolates the egress of {client}."),
             Judgement::Allowed { policy, rule } => {
-                let rule = rule_text(Direction::Egress, *rule);
-                format!("Policy {policy} ({rule}) allows {client} to reach {to}.")
+                let rule = self.rule(policy, Direction::Egress, *rule);
+                format!("{rule} allows {client} to reach {to}.")
             }
             Judgement::Refused { policy, rule } => {
-                let rule = rule_text(Direction::Egress, *rule);
-                format!(
-                    "ClusterNetworkPolicy {policy} ({rule}) denies {client} to reach {to}: the \
-                     packet is dropped."
-                )
+                let rule = self.rule(policy, Direction::Egress, *rule);
+                format!("{rule} denies {client} to reach {to}: the packet is dropped.")
             }
             Judgement::Denied { isolated_by } => format!(
                 "The egress of {client} is isolated by {}, and no rule allows {to}: denied, the \
@@ -81,15 +78,12 @@ impl Teller<'_> {
             }
             (Place::Pod(_), Judgement::Open) => format!("No policy isolates the ingress of {to}."),
             (Place::Pod(_), Judgement::Allowed { policy, rule }) => {
-                let rule = rule_text(Direction::Ingress, *rule);
-                format!("Policy {policy} ({rule}) allows {client} to reach {to}.")
+                let rule = self.rule(policy, Direction::Ingress, *rule);
+                format!("{rule} allows {client} to reach {to}.")
             }
             (Place::Pod(_), Judgement::Refused { policy, rule }) => {
-                let rule = rule_text(Direction::Ingress, *rule);
-                format!(
-                    "ClusterNetworkPolicy {policy} ({rule}) denies {client} to reach {to}: the \
-                     packet is dropped."
-                )
+                let rule = self.rule(policy, Direction::Ingress, *rule);
+                format!("{rule} denies {client} to reach {to}: the packet is dropped.")
             }
             (Place::Pod(_), Judgement::Denied { isolated_by }) => format!(
                 "The ingress of {to} is isolated by {}, and no rule allows {client}: denied, the \
@@ -97,6 +91,19 @@ impl Teller<'_> {
                 policies(isolated_by),
             ),
         });
+    }
+
+    /// A rule, and where to find it: `Policy x/web (spec.egress[0])`. Those of the
+    /// cluster have no namespace.
+    fn rule(&self, policy: &ObjectName, direction: Direction, rule: usize) -> String {
+        let place = format!("spec.{direction}[{rule}]");
+        match self.explainer.state.cluster_policy(&policy.name) {
+            Some(of_cluster) if policy.namespace.is_empty() => {
+                let tier = of_cluster.tier;
+                format!("ClusterNetworkPolicy {policy} (tier {tier}, {place})")
+            }
+            _ => format!("Policy {policy} ({place})"),
+        }
     }
 
     /// Policies judge the client's own address. On another node they can only
@@ -168,9 +175,4 @@ fn policies(isolated_by: &BTreeSet<ObjectName>) -> String {
         "policies"
     };
     format!("{word} {}", list(&names))
-}
-
-/// Where to find the rule in the policy: `spec.egress[0]`.
-fn rule_text(direction: Direction, rule: usize) -> String {
-    format!("spec.{direction}[{rule}]")
 }
