@@ -14,6 +14,7 @@ mod pod;
 mod protocol;
 mod selector;
 mod service;
+mod sorted;
 mod state;
 
 pub use cluster_network_policy::{
@@ -29,4 +30,5 @@ pub use selector::{Labels, Operator, Requirement, Selector};
 pub use service::{
     LoadBalancerAddress, Service, ServicePort, ServiceType, TargetPort, TrafficPolicy,
 };
+pub use sorted::{Entries, Members, SortedMap, SortedSet};
 pub use state::{Change, ClusterState, Object, ObjectKind, ObjectRef, Update};

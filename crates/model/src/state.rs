@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     ClusterNetworkPolicy, EndpointSlice, Namespace, NetworkPolicy, Node, ObjectName, Pod, Service,
+    SortedSet,
 };
 
 /// The kinds of object that a node's network is planned from.
@@ -171,8 +172,8 @@ pub struct ClusterState {
     slices: BTreeMap<ObjectName, Arc<EndpointSlice>>,
     policies: BTreeMap<ObjectName, Arc<NetworkPolicy>>,
     cluster_policies: BTreeMap<Arc<str>, Arc<ClusterNetworkPolicy>>,
-    slices_of_service: BTreeMap<ObjectName, BTreeSet<ObjectName>>,
-    pods_at_address: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
+    slices_of_service: BTreeMap<ObjectName, SortedSet<ObjectName>>,
+    pods_at_address: BTreeMap<IpAddr, SortedSet<ObjectName>>,
     /// By kind, in the order of [`ObjectKind::ALL`].
     revisions: [u64; ObjectKind::ALL.len()],
 }
@@ -462,7 +463,7 @@ fn names<K: Clone, V>(objects: &BTreeMap<K, V>, reference: fn(K) -> ObjectRef) -
     objects.keys().cloned().map(reference).collect()
 }
 
-fn unindex<K: Ord>(index: &mut BTreeMap<K, BTreeSet<ObjectName>>, key: &K, name: &ObjectName) {
+fn unindex<K: Ord>(index: &mut BTreeMap<K, SortedSet<ObjectName>>, key: &K, name: &ObjectName) {
     if let Some(names) = index.get_mut(key) {
         names.remove(name);
         if names.is_empty() {

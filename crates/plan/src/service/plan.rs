@@ -1,6 +1,5 @@
 //! One Service's routes and pools (kube-proxy.md 1.1 and 1.4).
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use podway_model::{
     ClusterState, EndpointSlice, IpFamily, Node, Service, ServicePort, ServicePortName,
-    ServiceType, SliceEndpoint, TrafficPolicy,
+    ServiceType, SliceEndpoint, SortedMap, SortedSet, TrafficPolicy,
 };
 
 use super::context::of_family;
@@ -24,11 +23,11 @@ use super::{
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServicePlan {
     /// Its frontends.
-    pub routes: BTreeMap<Frontend, Arc<Route>>,
+    pub routes: SortedMap<Frontend, Arc<Route>>,
     /// Its pools: every one that its routes name, and no other.
-    pub pools: BTreeMap<PoolId, Arc<Pool>>,
+    pub pools: SortedMap<PoolId, Arc<Pool>>,
     /// Its cluster IPs, at most one of each family.
-    pub cluster_ips: BTreeSet<IpAddr>,
+    pub cluster_ips: SortedSet<IpAddr>,
     /// Whether the node's zone or addresses were asked for: if not, a change of
     /// them leaves the plan as it is.
     pub depends_on_node: bool,
@@ -92,7 +91,7 @@ fn health_check(
     context: &NodeContext,
     service: &Service,
     slices: &[&EndpointSlice],
-    cluster_ips: &BTreeSet<IpAddr>,
+    cluster_ips: &SortedSet<IpAddr>,
 ) -> Option<(u16, Arc<HealthCheck>)> {
     let port = service.health_check_node_port?;
     let is_asked = service.service_type == ServiceType::LoadBalancer
@@ -176,15 +175,15 @@ impl PortPlanner<'_> {
             protocol: self.port.protocol,
             port,
         };
-        let Entry::Vacant(slot) = plan.routes.entry(frontend) else {
+        if plan.routes.contains_key(&frontend) {
             return;
-        };
-        for id in route.pools() {
-            plan.pools
-                .entry(id.clone())
-                .or_insert_with(|| Arc::new(self.pool(id.reach)));
         }
-        slot.insert(Arc::new(route));
+        for id in route.pools() {
+            if !plan.pools.contains_key(id) {
+                plan.pools.insert(id.clone(), Arc::new(self.pool(id.reach)));
+            }
+        }
+        plan.routes.insert(frontend, Arc::new(route));
     }
 
     fn route(&self, kind: FrontendKind, verdicts: Verdicts) -> Route {
@@ -206,19 +205,19 @@ impl PortPlanner<'_> {
             Reach::Cluster => &self.selection.cluster,
             Reach::Local => &self.selection.local,
         };
-        let mut endpoints: BTreeMap<SocketAddr, PoolEndpoint> = chosen
+        let mut endpoints: Vec<(SocketAddr, PoolEndpoint)> = chosen
             .iter()
             .map(|(address, candidate)| (*address, self.endpoint(*candidate)))
             .collect();
         // Draining is for the sake of the others. Where there are no others, an
         // endpoint that drains is better than none, as one that terminates is.
-        if endpoints.values().all(|endpoint| endpoint.weight == 0) {
-            for endpoint in endpoints.values_mut() {
+        if endpoints.iter().all(|(_, endpoint)| endpoint.weight == 0) {
+            for (_, endpoint) in &mut endpoints {
                 endpoint.weight = PoolEndpoint::FULL_WEIGHT;
             }
         }
         Pool {
-            endpoints,
+            endpoints: endpoints.into_iter().collect(),
             affinity: self
                 .service
                 .affinity_seconds

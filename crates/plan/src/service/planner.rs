@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use podway_model::{ClusterState, EndpointSlice, Object, ObjectName, Pod, ServicePortName, Update};
+use podway_model::{
+    ClusterState, EndpointSlice, Object, ObjectName, Pod, ServicePortName, SortedSet, Update,
+};
 
 use super::change::{self, Delta};
 use super::{
@@ -24,10 +26,10 @@ pub struct ServicePlanner {
     context: NodeContext,
     plans: BTreeMap<ObjectName, Planned>,
     /// Who wants a frontend, in the order of their right to it.
-    claims: BTreeMap<Frontend, BTreeSet<Claimant>>,
-    cluster_ips: BTreeMap<IpAddr, BTreeSet<ObjectName>>,
+    claims: BTreeMap<Frontend, SortedSet<Claimant>>,
+    cluster_ips: BTreeMap<IpAddr, SortedSet<ObjectName>>,
     /// Who wants a health check node port.
-    health_claims: BTreeMap<u16, BTreeSet<Claimant>>,
+    health_claims: BTreeMap<u16, SortedSet<Claimant>>,
     table: ServiceTable,
     totals: Totals,
 }
@@ -209,7 +211,7 @@ impl ServicePlanner {
         if let Some(old) = self.plans.remove(&name) {
             let claimant = old.claimant(&name);
             for frontend in old.plan.routes.keys() {
-                let wanted_by = self.claims.get(frontend).map_or(0, BTreeSet::len);
+                let wanted_by = self.claims.get(frontend).map_or(0, SortedSet::len);
                 self.totals.conflicts -= usize::from(wanted_by > 1);
                 release(&mut self.claims, frontend, &claimant);
             }
@@ -374,7 +376,7 @@ fn weighted<'a>(
     })
 }
 
-fn release<K: Ord, V: Ord>(claims: &mut BTreeMap<K, BTreeSet<V>>, key: &K, claimant: &V) {
+fn release<K: Ord, V: Ord>(claims: &mut BTreeMap<K, SortedSet<V>>, key: &K, claimant: &V) {
     if let Some(claimants) = claims.get_mut(key) {
         claimants.remove(claimant);
         if claimants.is_empty() {

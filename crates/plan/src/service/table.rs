@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use podway_model::{IpFamily, ObjectName, Protocol, ServicePortName};
+use podway_model::{IpFamily, ObjectName, Protocol, ServicePortName, SortedMap};
 
 /// What this node must do for every Service, with every Kubernetes rule already
 /// decided. Ordered, so that rendering does not depend on the order of input.
@@ -143,7 +143,7 @@ pub struct PoolId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
     /// The endpoints, by address; never empty.
-    pub endpoints: BTreeMap<SocketAddr, PoolEndpoint>,
+    pub endpoints: SortedMap<SocketAddr, PoolEndpoint>,
     /// How long a client keeps its endpoint after its last new connection.
     pub affinity: Option<Duration>,
 }

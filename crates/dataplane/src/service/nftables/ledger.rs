@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use podway_kernel::nft::{Chain, Data, Element, Rule, Value, Verdict};
+use podway_model::SortedSet;
 use podway_plan::service::{Frontend, Interfaces, Pool, PoolId, Route};
 
 use super::flavour::{Flavour, Pick};
@@ -19,7 +20,7 @@ pub(super) struct Ledger {
     picks: BTreeMap<Pick, usize>,
     hairpins: BTreeMap<IpAddr, usize>,
     /// The frontends that lead to a pool.
-    users: HashMap<PoolId, BTreeSet<Frontend>>,
+    users: HashMap<PoolId, SortedSet<Frontend>>,
 }
 
 #[derive(Debug)]
