@@ -9,6 +9,7 @@
 
 pub mod measure;
 mod pods;
+mod policies;
 mod report;
 mod services;
 mod switch;
@@ -26,7 +27,7 @@ pub struct Suite {
 }
 
 /// Every suite, in the order in which they run.
-pub const SUITES: &[Suite] = &[services::SUITE, pods::SUITE, switch::SUITE];
+pub const SUITES: &[Suite] = &[services::SUITE, policies::SUITE, pods::SUITE, switch::SUITE];
 
 /// How much to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
