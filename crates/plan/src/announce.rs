@@ -14,9 +14,9 @@ pub use allocator::{
     Allocation, Allocator, DualStack, PoolUse, PortUse, Refusal, Request, Sharing,
 };
 pub use config::{
-    AddressPool, BfdProfile, BgpAdvertisement, BgpPeer, Config, ConfigError, ConfigProblem,
-    Layer2Advertisement, Objects, Password, PeerAs, PeerEnd, PoolChoice, Preference,
-    ServiceAllocation, objects, parse_config_map,
+    AddressPool, BfdProfile, BgpAdvertisement, BgpPeer, Config, ConfigError, ConfigProblem, GROUP,
+    Layer2Advertisement, Objects, Password, PeerAs, PeerEnd, PoolChoice, Preference, RESOURCES,
+    Resource, ServiceAllocation, objects, parse_config_map,
 };
 pub use elect::{Candidate, rank};
 pub use plan::{

@@ -4,6 +4,7 @@ mod check;
 mod config_map;
 mod error;
 pub mod objects;
+mod resources;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,6 +16,7 @@ use podway_model::{Labels, Selector};
 pub use config_map::parse_config_map;
 pub use error::{ConfigError, ConfigProblem};
 pub use objects::Objects;
+pub use resources::{GROUP, RESOURCES, Resource};
 
 use super::AddressRange;
 

@@ -3,6 +3,7 @@
 mod allocation;
 mod announcements;
 mod configuration;
+mod resources;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
