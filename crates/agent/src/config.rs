@@ -50,6 +50,9 @@ pub struct Configuration {
     /// NetworkPolicies.
     #[serde(default)]
     pub policies: Policies,
+    /// Addresses of load balancers.
+    #[serde(default)]
+    pub load_balancer: LoadBalancer,
     /// What the agent tells others.
     #[serde(default)]
     pub observability: Observability,
@@ -148,6 +151,21 @@ pub enum Established {
     Leave,
 }
 
+/// Section `loadBalancer`: what MetalLB's speaker does, from MetalLB's own
+/// configuration in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LoadBalancer {
+    /// Whether the agent announces addresses of Services.
+    pub enabled: bool,
+    /// The namespace of the configuration.
+    pub namespace: String,
+    /// The Secret there whose key `secretkey` the nodes share.
+    pub secret: String,
+    /// The UDP port on which nodes agree who holds an address, the same on all.
+    pub port: NonZeroU16,
+}
+
 /// Section `observability`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -187,6 +205,7 @@ impl Default for Configuration {
             overlay: Overlay::default(),
             services: Services::default(),
             policies: Policies::default(),
+            load_balancer: LoadBalancer::default(),
             observability: Observability::default(),
         }
     }
@@ -236,6 +255,20 @@ impl Default for Policies {
         }
     }
 }
+
+impl Default for LoadBalancer {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            namespace: "metallb-system".to_owned(),
+            secret: "memberlist".to_owned(),
+            port: MESH_PORT,
+        }
+    }
+}
+
+/// The port of MetalLB's own mesh: firewalls let it through already.
+const MESH_PORT: NonZeroU16 = NonZeroU16::new(7946).expect("it is not 0");
 
 impl Default for Observability {
     fn default() -> Self {

@@ -1,5 +1,6 @@
 //! The features of a node: each a planner and a backend.
 
+mod announce;
 mod masquerade;
 mod overlay;
 mod policies;
@@ -16,6 +17,8 @@ use crate::error::Error;
 use crate::feature::Feature;
 use crate::metrics::Metrics;
 use crate::status::Writes;
+use announce::Announce;
+pub(crate) use announce::Announcing;
 use masquerade::Masquerade;
 use overlay::Overlay;
 pub(crate) use overlay::{OverlayConfig, OverlayWatch};
@@ -33,6 +36,8 @@ pub(crate) struct Features {
     pub(crate) service_ports: NetlinkPorts,
     /// What of the node's links and routes concerns the overlay.
     pub(crate) overlay: Option<OverlayWatch>,
+    /// What addresses of load balancers are announced from.
+    pub(crate) announcing: Option<Announcing>,
 }
 
 impl Features {
@@ -77,6 +82,12 @@ impl Features {
                 .map_err(failed("overlay"))?;
             features.overlay = Some(overlay.watch());
             features.all.push(Box::new(overlay));
+        }
+        // Last: no address is answered for before everything else is in force.
+        if config.load_balancer.enabled {
+            let announce = Announce::new(&config.load_balancer, node.clone());
+            features.announcing = Some(announce.announcing());
+            features.all.push(Box::new(announce));
         }
         Ok(features)
     }

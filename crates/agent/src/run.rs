@@ -91,12 +91,16 @@ async fn serve(source: Source, loaded: Loaded, node: Arc<str>) -> Result<(), Err
     let serving = servers::serve(facts, settings, |unbound| {
         bulletin.about_node(&node, Severity::Warning, unbound.reason, unbound.message);
     });
-    let work = future::join3(
+    let announcing = features.announcing.map(|announcing| {
+        announcing.follow(client.clone(), &config.load_balancer, mailbox.clone())
+    });
+    let work = future::join4(
         client::watch(client, scope(source.role, &node), |notice| {
             mailbox.notice(notice);
         }),
         publisher.run(),
         checking,
+        future::OptionFuture::from(announcing),
     );
     tokio::select! {
         _ = work => Err(Error::SyncEnded),

@@ -1,6 +1,7 @@
 //! What an agent says about its node: the ConfigMap that `podway status` reads.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use podway_model::ObjectKind;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,9 @@ pub struct NodeStatus {
     /// The overlay, where the agent keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlay: Option<OverlayStatus>,
+    /// Addresses of load balancers, where the agent announces them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancer: Option<LoadBalancerStatus>,
     /// The pods' network, where the agent configures it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<PodsStatus>,
@@ -97,6 +101,23 @@ pub struct ServicesStatus {
     pub frontends: usize,
     /// Endpoints of all pools.
     pub endpoints: usize,
+}
+
+/// Addresses of load balancers on a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancerStatus {
+    /// Addresses that this node may hold.
+    pub candidates: usize,
+    /// Addresses that it holds: it answers ARP and NDP for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<IpAddr>,
+    /// Nodes that do not answer this one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreachable: Vec<String>,
+    /// Why it announces nothing, or goes by an older configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// Policies on a node.

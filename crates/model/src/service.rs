@@ -12,6 +12,9 @@ pub struct Service {
     pub name: ObjectName,
     /// `metadata.resourceVersion` as a number; 0 where it is none.
     pub revision: u64,
+    /// Its labels, where it is of type LoadBalancer: what announces addresses
+    /// selects by them, and nobody else.
+    pub labels: Labels,
     /// `metadata.creationTimestamp` in seconds since the epoch; the older of two
     /// Services that claim one frontend keeps it.
     pub created: i64,

@@ -151,6 +151,7 @@ pub fn service(service_name: &str, cluster_ips: &[&str], ports: &[ServicePort]) 
     Service {
         name: name(service_name),
         revision: 1,
+        labels: BTreeMap::new(),
         created: 0,
         service_type: ServiceType::ClusterIp,
         cluster_ips: ips(cluster_ips),

@@ -1,6 +1,6 @@
 //! A made-up cluster: services with one TCP port and two ready endpoints each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -43,6 +43,7 @@ pub(super) fn service(number: u32) -> Service {
     Service {
         name: name(number),
         revision: 1,
+        labels: BTreeMap::new(),
         created: 0,
         service_type: ServiceType::ClusterIp,
         cluster_ips: vec![address(11, number)],

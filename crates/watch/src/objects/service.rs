@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use podway_model::{
-    LoadBalancerAddress, Object, ObjectRef, Service, ServicePort, ServiceType, TargetPort,
+    Labels, LoadBalancerAddress, Object, ObjectRef, Service, ServicePort, ServiceType, TargetPort,
     TrafficPolicy,
 };
 
@@ -38,14 +38,18 @@ fn read_service(raw: &api::Service, faults: &mut Faults) -> Option<Service> {
     let metadata = &raw.metadata;
     let default = api::ServiceSpec::default();
     let spec = raw.spec.as_ref().unwrap_or(&default);
+    let service_type = service_type(spec, faults)?;
+    let labels = metadata.labels.clone().unwrap_or_default();
+    let is_balanced = service_type == ServiceType::LoadBalancer;
     Some(Service {
         name: name_of(metadata),
         revision: revision_of(metadata),
+        labels: if is_balanced { labels } else { Labels::new() },
         created: metadata
             .creation_timestamp
             .as_ref()
             .map_or(0, |time| time.0.as_second()),
-        service_type: service_type(spec, faults)?,
+        service_type,
         cluster_ips: cluster_ips(spec, faults),
         external_ips: addresses("spec.externalIPs", spec.external_ips.as_ref(), faults),
         load_balancer: load_balancer(raw, faults),

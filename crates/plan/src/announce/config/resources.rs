@@ -161,7 +161,7 @@ struct Alias {
     value: String,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Clone, Copy, Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Bfd {
     receive_interval: Option<u32>,
