@@ -18,7 +18,7 @@ use crate::feature::Feature;
 use crate::metrics::Metrics;
 use crate::status::Writes;
 use announce::Announce;
-pub(crate) use announce::Announcing;
+pub(crate) use announce::{Announcing, follow_addresses};
 use masquerade::Masquerade;
 use overlay::Overlay;
 pub(crate) use overlay::{OverlayConfig, OverlayWatch};

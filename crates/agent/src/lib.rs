@@ -9,7 +9,7 @@
 
 #![forbid(unsafe_code)]
 
-pub mod address_config;
+mod address_config;
 mod attachments;
 mod cleanup;
 pub mod config;

@@ -17,7 +17,7 @@ use crate::attachments::Attachments;
 use crate::config::Configuration;
 use crate::error::Error;
 use crate::feature::Tracked;
-use crate::features::{Counters, Features};
+use crate::features::{Counters, Features, follow_addresses};
 use crate::mailbox::Mailbox;
 use crate::pods::PodConfig;
 use crate::publish::{self, Bulletin, Severity};
@@ -64,8 +64,7 @@ async fn serve(source: Source, loaded: Loaded, node: Arc<str>) -> Result<(), Err
     }
     let (post, publisher) =
         publish::post(client.clone(), node.clone(), config.observability.enabled);
-    let bulletin = post.bulletin();
-    let health_checks = post.health_checks();
+    let (bulletin, health_checks) = (post.bulletin(), post.health_checks());
     let facts = Facts::new(&mailbox, &counters, &loaded);
     let readiness = Arc::new(Mutex::new(AgentStatus {
         message: "the agent is starting".to_owned(),
@@ -91,16 +90,14 @@ async fn serve(source: Source, loaded: Loaded, node: Arc<str>) -> Result<(), Err
     let serving = servers::serve(facts, settings, |unbound| {
         bulletin.about_node(&node, Severity::Warning, unbound.reason, unbound.message);
     });
-    let announcing = features.announcing.map(|announcing| {
-        announcing.follow(client.clone(), &config.load_balancer, mailbox.clone())
-    });
+    let announcing = follow_addresses(features.announcing, &client, config, &mailbox);
     let work = future::join4(
-        client::watch(client, scope(source.role, &node), |notice| {
+        client::watch(client.clone(), scope(source.role, &node), |notice| {
             mailbox.notice(notice);
         }),
         publisher.run(),
         checking,
-        future::OptionFuture::from(announcing),
+        announcing,
     );
     tokio::select! {
         _ = work => Err(Error::SyncEnded),

@@ -16,7 +16,7 @@ pub use allocator::{
 pub use config::{
     AddressPool, BfdProfile, BgpAdvertisement, BgpPeer, Config, ConfigError, ConfigProblem, GROUP,
     Layer2Advertisement, Objects, Password, PeerAs, PeerEnd, PoolChoice, Preference, RESOURCES,
-    Resource, ServiceAllocation, objects, parse_config_map,
+    Resource, ServiceAllocation, Sources, objects, parse_config_map,
 };
 pub use elect::{Candidate, rank};
 pub use plan::{

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address_config;
 pub mod client;
 pub mod manifest;
 pub mod objects;

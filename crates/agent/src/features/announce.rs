@@ -8,10 +8,11 @@ use parking_lot::Mutex;
 use podway_dataplane::announce::layer2::{Error, Handle, Plan, Settings, Task, View};
 use podway_model::{ClusterState, Node, Object, ObjectName, Service, ServiceType, Update};
 use podway_plan::announce::{AnnouncedService, Announcements, Speaker, plan_announcements};
+use podway_watch::address_config::Place;
 use podway_wire::mesh::Key;
 
-use crate::address_config::{self, AddressConfig, Place};
-use crate::config::LoadBalancer;
+use crate::address_config::{self, AddressConfig};
+use crate::config::{Configuration, LoadBalancer};
 use crate::feature::{Feature, Report, Scope, WriteError};
 use crate::mailbox::Mailbox;
 use crate::status::LoadBalancerStatus;
@@ -50,21 +51,27 @@ struct Running {
 /// The feature's end towards the API server.
 pub(crate) struct Announcing(Arc<Mutex<Shared>>);
 
-impl Announcing {
-    /// Watches the configuration until the future is dropped, and wakes the
-    /// feature after each change of that, or of what the node holds.
-    pub(crate) async fn follow(self, client: Client, config: &LoadBalancer, mailbox: Arc<Mailbox>) {
-        self.0.lock().mailbox = Some(mailbox.clone());
-        let place = Place {
-            namespace: config.namespace.clone(),
-            secret: config.secret.clone(),
-        };
-        let tell = |config| {
-            self.0.lock().config = config;
-            mailbox.disturb_feature(NAME);
-        };
-        address_config::watch(client, place, tell).await;
-    }
+/// Watches the configuration until the future is dropped, and wakes the feature,
+/// where there is one, after each change of that or of what the node holds.
+pub(crate) async fn follow_addresses(
+    announcing: Option<Announcing>,
+    client: &Client,
+    config: &Configuration,
+    mailbox: &Arc<Mailbox>,
+) {
+    let Some(Announcing(shared)) = announcing else {
+        return;
+    };
+    shared.lock().mailbox = Some(mailbox.clone());
+    let place = Place {
+        namespace: config.load_balancer.namespace.clone(),
+        secret: config.load_balancer.secret.clone(),
+    };
+    let tell = |config| {
+        shared.lock().config = config;
+        mailbox.disturb_feature(NAME);
+    };
+    address_config::watch(client, &place, tell).await;
 }
 
 impl Announce {

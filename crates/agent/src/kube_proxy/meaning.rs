@@ -7,8 +7,8 @@ use podway_model::IpFamily;
 
 use super::{GoDuration, KubeProxyConfiguration};
 use crate::config::{
-    Configuration, Conntrack, Ipvs, Listen, LocalPods, NodePortAddress, Observability, Overlay,
-    Pods, Policies, Services,
+    Configuration, Conntrack, Ipvs, Listen, LoadBalancer, LocalPods, NodePortAddress,
+    Observability, Overlay, Pods, Policies, Services,
 };
 
 /// kube-proxy's ports.
@@ -76,6 +76,10 @@ impl KubeProxyConfiguration {
             policies: Policies {
                 enabled: false,
                 ..Policies::default()
+            },
+            load_balancer: LoadBalancer {
+                enabled: false,
+                ..LoadBalancer::default()
             },
             services: self.services(),
             observability: Observability {

@@ -77,6 +77,7 @@ fn a_file_of_kubeadm_means_kube_proxys_defaults() {
     let config = KubeProxyConfiguration::parse("config.conf", KUBEADM).unwrap();
     let means = config.loaded().config;
     assert!(!means.pods.enabled && !means.overlay.enabled && !means.policies.enabled);
+    assert!(!means.load_balancer.enabled);
     assert_eq!(
         means.kubeconfig.as_deref(),
         Some("/var/lib/kube-proxy/kubeconfig.conf".as_ref())

@@ -175,6 +175,7 @@ fn service(number: u16) -> Service {
     Service {
         name: name(number),
         revision: 1,
+        labels: [].into(),
         created: 0,
         service_type: ServiceType::NodePort,
         cluster_ips: vec![cluster_ip(number)],

@@ -5,6 +5,7 @@ mod config_map;
 mod error;
 pub mod objects;
 mod resources;
+mod sources;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,6 +18,7 @@ pub use config_map::parse_config_map;
 pub use error::{ConfigError, ConfigProblem};
 pub use objects::Objects;
 pub use resources::{GROUP, RESOURCES, Resource};
+pub use sources::Sources;
 
 use super::AddressRange;
 

@@ -21,6 +21,7 @@ fn a_service_has_the_defaults_of_the_api_server() {
     let expected = Service {
         name: ObjectName::new("shop", "web"),
         revision: 7,
+        labels: [].into(),
         created: 0,
         service_type: ServiceType::ClusterIp,
         cluster_ips: vec![ip("10.96.0.10"), ip("fd00::a")],
@@ -43,6 +44,20 @@ fn a_service_has_the_defaults_of_the_api_server() {
     };
     let spec = json!({"clusterIPs": ["10.96.0.10", "fd00::a"], "ports": [{"port": 80}]});
     assert_eq!(read_service(&spec), expected);
+}
+
+#[test]
+fn labels_are_kept_where_addresses_are_announced_by_them() {
+    for (kind, kept) in [("LoadBalancer", 1), ("NodePort", 0)] {
+        let read = read::<core::Service>(json!({
+            "metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}},
+            "spec": {"type": kind},
+        }));
+        let Some(Object::Service(service)) = read.object else {
+            panic!("no service");
+        };
+        assert_eq!(service.labels.len(), kept, "{kind}");
+    }
 }
 
 #[test]
