@@ -223,6 +223,10 @@ fn prerouting(gate: &Gate) -> Vec<Rule> {
     let mut rules = vec![
         // To an endpoint that is a process of this host.
         Rule::new().marked(PROXIED_MARK).accept(),
+        // Another mode's, though the proxy may have a socket of the same
+        // addresses: a client uses a port for several destinations at once, and
+        // the proxy sends from that port.
+        Rule::new().is(Field::CtStatus, Value::STATUS_DNAT).accept(),
         known(TCP),
         // Errors about its packets.
         known(ICMP),
