@@ -4,6 +4,8 @@ mod answers;
 mod relist;
 mod watches;
 
+pub(crate) use watches::{Watch, revision};
+
 use http_body_util::BodyExt;
 use hyper::{Method, Request, Response};
 use kube::client::Body;
@@ -61,7 +63,7 @@ impl Client {
         answer(self.send(method, url, &headers, &text).await).await
     }
 
-    async fn get(&self, url: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, url: &str) -> (u16, Value) {
         self.ask(Method::GET, url, &Value::Null).await
     }
 
@@ -81,7 +83,7 @@ impl Client {
     }
 }
 
-const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub(crate) const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 async fn answer(response: Response<Body>) -> (u16, Value) {
     let code = response.status().as_u16();

@@ -11,3 +11,4 @@ mod durability;
 mod fixture;
 mod kubectl;
 mod kubelet;
+mod load;

@@ -1,10 +1,16 @@
 //! What a container's process will be. Pure: a pod's specification in, a
 //! program with its environment out.
 
+mod environment;
+
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
+
+use environment::environment;
+pub(crate) use environment::{Sources, named};
 
 /// The process of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +28,11 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) program: &'a Path,
     /// Variables that every container of the pod has.
     pub(crate) environment: &'a BTreeMap<String, String>,
+    /// What its variables may be taken from.
+    pub(crate) sources: &'a Sources,
+    /// The pod's addresses, and the node's.
+    pub(crate) addresses: &'a [IpAddr],
+    pub(crate) host: &'a [IpAddr],
 }
 
 /// Names of the image whose entry point is `podway toolbox`, without registry,
@@ -44,8 +55,8 @@ pub(crate) fn plan(
     container: &Container,
     around: Surroundings<'_>,
 ) -> Result<ContainerPlan, String> {
-    refuse_unknown(pod, container)?;
-    let environment = environment(container, around)?;
+    refuse_unknown(container)?;
+    let environment = environment(pod, container, around)?;
     let mut line = command_line(container, around.program)?;
     for word in &mut line {
         *word = expand(word, &environment);
@@ -67,45 +78,11 @@ pub(crate) fn plan(
 
 /// What the lab cannot do is refused: a container that started without it
 /// would not be the container that was asked for.
-fn refuse_unknown(pod: &Pod, container: &Container) -> Result<(), String> {
-    let spec = pod.spec.as_ref();
-    if spec.is_some_and(|spec| !spec.init_containers.iter().flatten().count().eq(&0)) {
-        return Err("init containers are not supported by the lab".to_owned());
-    }
+fn refuse_unknown(container: &Container) -> Result<(), String> {
     if container.volume_mounts.iter().flatten().next().is_some() {
         return Err("volume mounts are not supported by the lab".to_owned());
     }
-    if container.env_from.iter().flatten().next().is_some() {
-        return Err("envFrom is not supported by the lab: use env with values".to_owned());
-    }
     Ok(())
-}
-
-fn environment(
-    container: &Container,
-    around: Surroundings<'_>,
-) -> Result<BTreeMap<String, String>, String> {
-    let home = around.program.parent().unwrap_or(Path::new("/")).display();
-    let mut environment = BTreeMap::from([
-        ("HOME".to_owned(), "/root".to_owned()),
-        ("PATH".to_owned(), format!("{home}:{SYSTEM_PATH}")),
-    ]);
-    for variable in container.env.iter().flatten() {
-        if variable.value_from.is_some() {
-            let name = &variable.name;
-            return Err(format!(
-                "env {name}: valueFrom is not supported by the lab: use value"
-            ));
-        }
-        let value = expand(variable.value.as_deref().unwrap_or_default(), &environment);
-        let value = match variable.name.as_str() {
-            "PATH" => format!("{value}:{home}"),
-            _ => value,
-        };
-        environment.insert(variable.name.clone(), value);
-    }
-    environment.extend(around.environment.clone());
-    Ok(environment)
 }
 
 fn command_line(container: &Container, toolbox: &Path) -> Result<Vec<String>, String> {

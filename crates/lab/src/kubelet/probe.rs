@@ -1,4 +1,4 @@
-//! Readiness probes.
+//! Startup, liveness and readiness probes.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,15 +11,56 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::kubelet::run;
 use crate::process::Process;
+
+/// What a probe is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The others wait for it; a container that takes too long is ended.
+    Startup,
+    /// A container that fails it is ended.
+    Liveness,
+    /// A container that fails it gets no traffic.
+    Readiness,
+}
+
+impl Purpose {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Startup => "Startup",
+            Self::Liveness => "Liveness",
+            Self::Readiness => "Readiness",
+        }
+    }
+
+    fn of(self, container: &Container) -> Option<&Probe> {
+        match self {
+            Self::Startup => container.startup_probe.as_ref(),
+            Self::Liveness => container.liveness_probe.as_ref(),
+            Self::Readiness => container.readiness_probe.as_ref(),
+        }
+    }
+}
+
+/// What a probe has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) purpose: Purpose,
+    pub(crate) good: bool,
+    /// Whether it stands, and is not only the first bad answer.
+    pub(crate) settled: bool,
+    /// Why not good.
+    pub(crate) words: String,
+}
 
 /// What a probe needs to know of its container.
 #[derive(Debug, Clone)]
 pub(crate) struct Probed {
     pub(crate) container: Container,
+    pub(crate) purpose: Purpose,
     pub(crate) probe: Probe,
     pub(crate) process: Process,
     /// The pod's first address.
@@ -30,50 +71,135 @@ pub(crate) struct Probed {
 /// says: a server that needs 20 ms to listen is not kept waiting for 10 s.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Probes until the future is dropped, and tells `report` each change of the
-/// verdict, the first failure included, with the probe's own words.
-pub(crate) async fn watch(probed: Probed, ready_before: bool, report: impl Fn(bool, String)) {
-    let seconds = |value: Option<i32>, default: u64| {
-        let value = value.and_then(|value| u64::try_from(value).ok());
-        Duration::from_secs(value.filter(|&value| value > 0).unwrap_or(default))
-    };
-    let probe = &probed.probe;
-    let count = |value: Option<i32>, default| value.filter(|&value| value > 0).unwrap_or(default);
-    let (successes, failures) = (
-        count(probe.success_threshold, 1),
-        count(probe.failure_threshold, 3),
-    );
-    let period = seconds(probe.period_seconds, 10);
-    let limit = seconds(probe.timeout_seconds, 1);
-    if !ready_before {
-        sleep(seconds(probe.initial_delay_seconds, 0)).await;
+/// The numbers of a probe, where it says nothing those of Kubernetes.
+struct Pace {
+    delay: Duration,
+    period: Duration,
+    limit: Duration,
+    successes: u32,
+    failures: u32,
+}
+
+impl Pace {
+    fn of(probe: &Probe) -> Self {
+        let number = |value: Option<i32>, default: u32| {
+            let value = value.and_then(|value| u32::try_from(value).ok());
+            value.filter(|&value| value > 0).unwrap_or(default)
+        };
+        let seconds = |value, default| Duration::from_secs(u64::from(number(value, default)));
+        Self {
+            delay: seconds(probe.initial_delay_seconds, 0),
+            period: seconds(probe.period_seconds, 10),
+            limit: seconds(probe.timeout_seconds, 1),
+            successes: number(probe.success_threshold, 1),
+            failures: number(probe.failure_threshold, 3),
+        }
     }
-    let mut ready = ready_before;
+}
+
+impl Probed {
+    /// A container's probe; `None` if it has none of that purpose.
+    pub(crate) fn new(
+        purpose: Purpose,
+        container: &Container,
+        process: Process,
+        address: IpAddr,
+    ) -> Option<Self> {
+        Some(Self {
+            purpose,
+            probe: purpose.of(container)?.clone(),
+            container: container.clone(),
+            process,
+            address,
+        })
+    }
+
+    fn verdict(&self, good: bool, settled: bool, words: String) -> Verdict {
+        Verdict {
+            purpose: self.purpose,
+            good,
+            settled,
+            words,
+        }
+    }
+}
+
+/// Probes until the future is dropped (a startup probe: until it has its verdict)
+/// and tells `report` each change of the verdict, and the first bad answer.
+/// `good` is the verdict to begin with: of a container that was ready before.
+pub(crate) async fn watch(probed: Probed, good: bool, report: impl Fn(Verdict)) {
+    let pace = Pace::of(&probed.probe);
+    let known = good && probed.purpose == Purpose::Readiness;
+    if !known {
+        sleep(pace.delay).await;
+    }
+    match probed.purpose {
+        Purpose::Startup => startup(&probed, &pace, report).await,
+        // A container lives until it is found dead.
+        Purpose::Liveness => follow(&probed, &pace, true, report).await,
+        Purpose::Readiness => follow(&probed, &pace, known, report).await,
+    }
+}
+
+/// A container has as much time to start as its probe may fail.
+async fn startup(probed: &Probed, pace: &Pace, report: impl Fn(Verdict)) {
+    let begun = Instant::now();
+    let patience = pace.period.saturating_mul(pace.failures);
+    let mut pause = FIRST_PAUSE;
+    let mut told = false;
+    loop {
+        let Err(words) = attempt(probed, pace).await else {
+            return report(probed.verdict(true, true, String::new()));
+        };
+        let over = begun.elapsed() >= patience;
+        if over || !told {
+            told = true;
+            report(probed.verdict(false, over, words));
+        }
+        if over {
+            return;
+        }
+        sleep(pause).await;
+        pause = pace.period.min(pause * 2);
+    }
+}
+
+async fn follow(probed: &Probed, pace: &Pace, good_before: bool, report: impl Fn(Verdict)) {
+    let mut good = good_before;
     let mut told = false;
     let mut contrary = 0;
-    let mut pause = if ready { period } else { FIRST_PAUSE };
+    let mut pause = if good { pace.period } else { FIRST_PAUSE };
     loop {
-        let result = match timeout(limit, once(&probed)).await {
-            Ok(result) => result,
-            Err(_) => Err(format!("no answer in {} s", limit.as_secs())),
-        };
-        let good = result.is_ok();
-        contrary = if good == ready { 0 } else { contrary + 1 };
-        if contrary >= if good { successes } else { failures } {
-            ready = good;
+        let result = attempt(probed, pace).await;
+        let answer = result.is_ok();
+        contrary = if answer == good { 0 } else { contrary + 1 };
+        if contrary
+            >= if answer {
+                pace.successes
+            } else {
+                pace.failures
+            }
+        {
+            good = answer;
             contrary = 0;
             told = true;
-            pause = period;
-            report(ready, result.err().unwrap_or_default());
+            pause = pace.period;
+            report(probed.verdict(good, true, result.err().unwrap_or_default()));
         } else if let Err(words) = result
             && !told
         {
             told = true;
-            report(ready, words);
+            report(probed.verdict(false, false, words));
         }
         sleep(pause).await;
-        pause = period.min(pause * 2);
+        pause = pace.period.min(pause * 2);
     }
+}
+
+async fn attempt(probed: &Probed, pace: &Pace) -> Result<(), String> {
+    let late = || format!("no answer in {} s", pace.limit.as_secs());
+    let answer = timeout(pace.limit, once(probed)).await;
+    answer.unwrap_or_else(|_| Err(late()))
 }
 
 async fn once(probed: &Probed) -> Result<(), String> {

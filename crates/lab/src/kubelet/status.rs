@@ -1,7 +1,7 @@
 //! A pod's status as the API shows it. Pure: what the worker knows in,
 //! `status` out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -20,6 +20,8 @@ pub(crate) struct View<'a> {
     pub(crate) record: &'a PodRecord,
     /// The last answer of each container's readiness probe.
     pub(crate) probed: &'a BTreeMap<String, bool>,
+    /// Containers whose startup probe has succeeded.
+    pub(crate) started: &'a BTreeSet<String>,
     /// Why containers that do not run are not started now.
     pub(crate) waiting: &'a BTreeMap<String, Waiting>,
     /// The node's addresses.
@@ -34,8 +36,41 @@ pub(crate) struct Waiting {
     pub(crate) message: String,
 }
 
+/// What a container is to its pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Runs to its end before the next one starts.
+    Init,
+    /// Started in its turn among those, and runs beside the others.
+    Sidecar,
+    Main,
+}
+
+/// All containers of a pod, in the order in which they are started.
+pub(crate) fn all(pod: &Pod) -> impl Iterator<Item = (&Container, Role)> {
+    let spec = pod.spec.iter();
+    let init = spec.flat_map(|spec| spec.init_containers.iter().flatten());
+    let init = init.map(|container| match container.restart_policy.as_deref() {
+        Some("Always") => (container, Role::Sidecar),
+        _ => (container, Role::Init),
+    });
+    init.chain(
+        containers(pod)
+            .iter()
+            .map(|container| (container, Role::Main)),
+    )
+}
+
 /// Whether a container that ended is started again.
-pub(crate) fn restarts(pod: &Pod, ended: &Ended) -> bool {
+pub(crate) fn restarts(pod: &Pod, name: &str, ended: &Ended) -> bool {
+    let role = all(pod).find(|(container, _)| container.name == name);
+    let role = role.map_or(Role::Main, |(_, role)| role);
+    if role == Role::Sidecar {
+        return true;
+    }
+    if role == Role::Init && ended.exit.code() == 0 {
+        return false;
+    }
     let policy = pod
         .spec
         .as_ref()
@@ -62,31 +97,68 @@ pub(crate) fn containers(pod: &Pod) -> &[Container] {
     pod.spec.as_ref().map_or(&[], |spec| &spec.containers)
 }
 
-/// Whether every container has ended for good: then the phase is final.
+/// Whether the pod's work has ended for good, or cannot begin: then the phase is
+/// final.
 pub(crate) fn is_finished(pod: &Pod, record: &PodRecord) -> bool {
     let ended = |container: &Container| {
+        let name = &container.name;
         let ended = record
             .containers
-            .get(&container.name)
+            .get(name)
             .and_then(|record| record.ended.as_ref());
-        ended.is_some_and(|ended| !restarts(pod, ended))
+        ended.filter(|ended| !restarts(pod, name, ended))
     };
     let containers = containers(pod);
-    !containers.is_empty() && containers.iter().all(ended)
+    let init_failed = all(pod)
+        .filter(|(_, role)| *role == Role::Init)
+        .filter_map(|(container, _)| ended(container))
+        .any(|ended| ended.exit.code() != 0);
+    let all_ended = containers
+        .iter()
+        .all(|container| ended(container).is_some());
+    init_failed || !containers.is_empty() && all_ended
+}
+
+/// Whether every container that runs to its end before the others has done so.
+fn is_initialized(view: View<'_>) -> bool {
+    let mut init = all(view.pod).filter(|(_, role)| *role != Role::Main);
+    init.all(|(container, role)| {
+        let record = view.record.containers.get(&container.name);
+        match role {
+            Role::Init => record
+                .and_then(|record| record.ended.as_ref())
+                .is_some_and(|ended| ended.exit.code() == 0),
+            // One that has ended has been there: only its beginning is waited for.
+            _ => record.is_some_and(|record| record.ended.is_some() || is_started(view, container)),
+        }
+    })
+}
+
+/// Whether a container runs and its startup probe, if any, has succeeded.
+fn is_started(view: View<'_>, container: &Container) -> bool {
+    let record = view.record.containers.get(&container.name);
+    let running = record.is_some_and(|record| record.ended.is_none());
+    running && (container.startup_probe.is_none() || view.started.contains(&container.name))
 }
 
 /// The status of the pod.
 pub(crate) fn pod_status(view: View<'_>) -> PodStatus {
-    let statuses: Vec<_> = containers(view.pod)
-        .iter()
-        .map(|container| container_status(view, container))
-        .collect();
+    let of = |wanted: fn(Role) -> bool| -> Vec<ContainerStatus> {
+        let chosen = all(view.pod).filter(|(_, role)| wanted(*role));
+        chosen
+            .map(|(container, role)| container_status(view, container, role))
+            .collect()
+    };
+    let statuses = of(|role| role == Role::Main);
+    let init = of(|role| role != Role::Main);
+    let lasting = of(|role| role != Role::Init);
     let spec = view.pod.spec.as_ref();
     let text = |address: &IpAddr| address.to_string();
     let addresses = &view.record.addresses;
     PodStatus {
         phase: Some(phase(view).to_owned()),
-        conditions: Some(conditions(view, &statuses)),
+        conditions: Some(conditions(view, &lasting)),
+        init_container_statuses: Some(init).filter(|init| !init.is_empty()),
         container_statuses: Some(statuses),
         host_ip: view.host.first().map(text),
         host_ips: Some(
@@ -111,9 +183,9 @@ pub(crate) fn pod_status(view: View<'_>) -> PodStatus {
 fn phase(view: View<'_>) -> &'static str {
     let records = &view.record.containers;
     if is_finished(view.pod, view.record) {
-        let failed = records
-            .values()
-            .filter_map(|record| record.ended.as_ref())
+        let failed = all(view.pod)
+            .filter(|(_, role)| *role != Role::Sidecar)
+            .filter_map(|(container, _)| records.get(&container.name)?.ended.as_ref())
             .any(|ended| ended.exit.code() != 0);
         return if failed { "Failed" } else { "Succeeded" };
     }
@@ -128,12 +200,16 @@ fn phase(view: View<'_>) -> &'static str {
     }
 }
 
-fn container_status(view: View<'_>, container: &Container) -> ContainerStatus {
+fn container_status(view: View<'_>, container: &Container, role: Role) -> ContainerStatus {
     let record = view.record.containers.get(&container.name);
     let waiting = view.waiting.get(&container.name);
-    let running = record.is_some_and(|record| record.ended.is_none());
+    let started = is_started(view, container);
     let probed = view.probed.get(&container.name).copied();
-    let ready = running && probed.unwrap_or(container.readiness_probe.is_none());
+    let done = record.and_then(|record| record.ended.as_ref());
+    let ready = match role {
+        Role::Init => done.is_some_and(|ended| ended.exit.code() == 0),
+        _ => started && probed.unwrap_or(container.readiness_probe.is_none()),
+    };
     // A container that ended and will be started again waits; how it ended is
     // then its last state.
     let last = record.and_then(|record| match (&record.ended, waiting) {
@@ -144,13 +220,13 @@ fn container_status(view: View<'_>, container: &Container) -> ContainerStatus {
     ContainerStatus {
         name: container.name.clone(),
         ready,
-        started: Some(running),
+        started: Some(started),
         restart_count: record.map_or(0, |record| i32::try_from(record.run).unwrap_or(i32::MAX)),
         container_id: record
             .map(|record| format!("podway://{}-{}", record.process.pid, record.process.started)),
         image_id: image.clone(),
         image,
-        state: Some(state(record, waiting)),
+        state: Some(state(record, waiting, is_held_back(view, role))),
         last_state: last.map(|ended| ContainerState {
             terminated: Some(terminated(ended)),
             ..ContainerState::default()
@@ -159,7 +235,20 @@ fn container_status(view: View<'_>, container: &Container) -> ContainerStatus {
     }
 }
 
-fn state(record: Option<&ContainerRecord>, waiting: Option<&Waiting>) -> ContainerState {
+/// Whether a container waits for those before it.
+fn is_held_back(view: View<'_>, role: Role) -> bool {
+    role == Role::Main && !is_initialized(view)
+}
+
+fn state(
+    record: Option<&ContainerRecord>,
+    waiting: Option<&Waiting>,
+    held_back: bool,
+) -> ContainerState {
+    let usual = match held_back {
+        true => "PodInitializing",
+        false => "ContainerCreating",
+    };
     let mut state = ContainerState::default();
     match (record, waiting) {
         (
@@ -184,11 +273,7 @@ fn state(record: Option<&ContainerRecord>, waiting: Option<&Waiting>) -> Contain
         }
         (_, waiting) => {
             state.waiting = Some(ContainerStateWaiting {
-                reason: Some(
-                    waiting
-                        .map_or("ContainerCreating", |waiting| waiting.reason)
-                        .to_owned(),
-                ),
+                reason: Some(waiting.map_or(usual, |waiting| waiting.reason).to_owned()),
                 message: waiting
                     .map(|waiting| waiting.message.clone())
                     .filter(|text| !text.is_empty()),
@@ -233,7 +318,7 @@ fn conditions(view: View<'_>, statuses: &[ContainerStatus]) -> Vec<PodCondition>
                 Err(("", String::new()))
             },
         ),
-        ("Initialized", Ok(())),
+        ("Initialized", initialized(view)),
         ("Ready", ready),
         ("ContainersReady", containers),
         ("PodScheduled", Ok(())),
@@ -246,6 +331,14 @@ fn conditions(view: View<'_>, statuses: &[ContainerStatus]) -> Vec<PodCondition>
         .iter()
         .map(|(name, state)| condition(name, state, before, view.now));
     ours.chain(others).collect()
+}
+
+fn initialized(view: View<'_>) -> Result<(), NotTrue> {
+    if is_initialized(view) {
+        return Ok(());
+    }
+    let message = "containers with incomplete status".to_owned();
+    Err(("ContainersNotInitialized", message))
 }
 
 fn containers_ready(view: View<'_>, statuses: &[ContainerStatus]) -> Result<(), NotTrue> {

@@ -5,7 +5,7 @@ mod containers;
 mod end;
 mod report;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::Error;
 use crate::kubelet::host::Host;
+use crate::kubelet::probe::Verdict;
 use crate::kubelet::record::{Exit, PodRecord};
 use crate::kubelet::status::{self, Waiting};
 use crate::kubelet::{run, sandbox};
@@ -40,12 +41,11 @@ pub(crate) enum Message {
     },
     /// A pause process ended.
     PauseEnded(Process),
-    /// A readiness probe's verdict changed.
+    /// A probe's verdict changed.
     Probed {
         container: String,
         process: Process,
-        ready: bool,
-        words: String,
+        verdict: Verdict,
     },
 }
 
@@ -60,6 +60,8 @@ pub(crate) struct Worker {
     sender: mpsc::UnboundedSender<Message>,
     running: BTreeMap<String, Running>,
     probed: BTreeMap<String, bool>,
+    /// Containers whose startup probe has succeeded.
+    started: BTreeSet<String>,
     waiting: BTreeMap<String, Waiting>,
     /// When each container may be started again.
     due: BTreeMap<String, Instant>,
@@ -73,7 +75,7 @@ pub(crate) struct Worker {
 #[derive(Debug)]
 struct Running {
     process: watch::Sender<Option<Process>>,
-    probe: Option<AbortHandle>,
+    probes: Vec<AbortHandle>,
 }
 
 /// What comes after a look at the pod.
@@ -116,6 +118,7 @@ impl Worker {
             sender: sender.clone(),
             running: BTreeMap::new(),
             probed: BTreeMap::new(),
+            started: BTreeSet::new(),
             waiting: BTreeMap::new(),
             due: BTreeMap::new(),
             attempts: 0,
@@ -182,11 +185,8 @@ impl Worker {
             Message::Probed {
                 container,
                 process,
-                ready,
-                words,
-            } => {
-                self.container_probed(&container, process, ready, &words);
-            }
+                verdict,
+            } => self.container_probed(&container, process, &verdict),
         }
     }
 
@@ -199,7 +199,7 @@ impl Worker {
             return self.release().await;
         }
         match self.ensure_sandbox().await {
-            Ok(Some(pause)) => Next::Wait(self.start_containers(pause)),
+            Ok(Some(pause)) => Next::Wait(self.start_containers(pause).await),
             Ok(None) => Next::Wait(self.retry),
             Err(error) => {
                 self.sandbox_failed(&error);
@@ -266,13 +266,18 @@ impl Worker {
     /// Finds again what an earlier kubelet started.
     fn adopt(&mut self) {
         self.watch_pause(self.record.pause(), None);
-        let ready_before: BTreeMap<String, bool> = self
-            .pod
-            .status
-            .iter()
-            .flat_map(|status| status.container_statuses.iter().flatten())
-            .map(|status| (status.name.clone(), status.ready))
-            .collect();
+        let pod = Arc::clone(&self.pod);
+        let statuses = pod.status.iter().flat_map(|status| {
+            let init = status.init_container_statuses.iter().flatten();
+            init.chain(status.container_statuses.iter().flatten())
+        });
+        let mut ready_before = BTreeMap::new();
+        for status in statuses {
+            ready_before.insert(status.name.clone(), status.ready);
+            if status.started == Some(true) {
+                self.started.insert(status.name.clone());
+            }
+        }
         let names: Vec<String> = self.record.containers.keys().cloned().collect();
         for name in names {
             let ready = ready_before.get(&name).copied().unwrap_or(false);

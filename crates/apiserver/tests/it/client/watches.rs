@@ -13,13 +13,13 @@ use super::{Client, MAPS, with_server};
 use crate::fixture::Server;
 
 /// An open watch.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     body: kube::client::Body,
     lines: Vec<u8>,
 }
 
 impl Watch {
-    pub(super) async fn open(client: &Client, url: &str) -> Watch {
+    pub(crate) async fn open(client: &Client, url: &str) -> Watch {
         let response = client.send(Method::GET, url, &[], "").await;
         assert_eq!(response.status(), 200, "{url}");
         Watch {
@@ -29,7 +29,7 @@ impl Watch {
     }
 
     /// The next event; `None` at the end.
-    pub(super) async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.lines.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.lines.drain(..=end).collect();
@@ -54,7 +54,7 @@ impl Watch {
     }
 }
 
-pub(super) fn revision(object: &Value) -> u64 {
+pub(crate) fn revision(object: &Value) -> u64 {
     let text = object["metadata"]["resourceVersion"].as_str().unwrap();
     text.parse().unwrap()
 }

@@ -3,14 +3,70 @@ use serde_json::{Value, json};
 use super::*;
 
 fn planned(container: &Value) -> Result<ContainerPlan, String> {
-    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [container]}});
+    let labels = json!({"app": "web"});
+    let pod =
+        json!({"metadata": {"name": "p", "labels": labels}, "spec": {"containers": [container]}});
     let pod: Pod = serde_json::from_value(pod).unwrap();
     let environment = BTreeMap::from([("HOSTNAME".to_owned(), "p".to_owned())]);
     let around = Surroundings {
         program: Path::new("/opt/podway"),
         environment: &environment,
+        sources: &sources(),
+        addresses: &["10.244.1.2".parse().unwrap(), "fd00::2".parse().unwrap()],
+        host: &["172.16.0.11".parse().unwrap()],
     };
     plan(&pod, &pod.spec.as_ref().unwrap().containers[0], around)
+}
+
+fn sources() -> Sources {
+    let values = |value: &str| BTreeMap::from([("k".to_owned(), value.to_owned())]);
+    Sources {
+        config_maps: BTreeMap::from([("map".to_owned(), values("from map"))]),
+        secrets: BTreeMap::from([("secret".to_owned(), values("from secret"))]),
+    }
+}
+
+#[test]
+fn variables_come_from_maps_secrets_and_the_pod() {
+    let from = |kind: &str, name: &str, optional: bool| json!({kind: {"name": name, "key": "k", "optional": optional}});
+    let field = |path: &str| json!({"fieldRef": {"fieldPath": path}});
+    for (source, expected) in [
+        (from("configMapKeyRef", "map", false), Ok(Some("from map"))),
+        (
+            from("secretKeyRef", "secret", false),
+            Ok(Some("from secret")),
+        ),
+        (from("secretKeyRef", "map", true), Ok(None)),
+        (
+            from("configMapKeyRef", "none", false),
+            Err("env V: configmap \"none\" not found"),
+        ),
+        (
+            json!({"configMapKeyRef": {"name": "map", "key": "x"}}),
+            Err("env V: couldn't find key x in configmap \"map\""),
+        ),
+        (field("metadata.name"), Ok(Some("p"))),
+        (field("metadata.labels['app']"), Ok(Some("web"))),
+        (field("metadata.annotations['none']"), Ok(Some(""))),
+        (field("status.podIP"), Ok(Some("10.244.1.2"))),
+        (field("status.podIPs"), Ok(Some("10.244.1.2,fd00::2"))),
+        (field("status.hostIP"), Ok(Some("172.16.0.11"))),
+        (
+            field("spec.x"),
+            Err("env V: the lab does not know fieldPath \"spec.x\""),
+        ),
+    ] {
+        let env = json!([{"name": "V", "valueFrom": source}]);
+        let found = planned(&json!({"image": "podway/toolbox", "env": env}));
+        let found = found.map(|plan| plan.environment.get("V").cloned());
+        let expected = expected
+            .map(|value| value.map(str::to_owned))
+            .map_err(str::to_owned);
+        assert_eq!(found, expected, "{source}");
+    }
+    let whole = json!([{"prefix": "A_", "configMapRef": {"name": "map"}}]);
+    let plan = planned(&json!({"image": "podway/toolbox", "envFrom": whole})).unwrap();
+    assert_eq!(plan.environment["A_k"], "from map");
 }
 
 fn line(container: &Value) -> Vec<String> {
@@ -69,13 +125,9 @@ fn what_the_lab_does_not_have_is_refused_with_a_reason() {
             json!({"command": [""], "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}),
             "volume",
         ),
-        (with("envFrom", json!([{"prefix": "x"}])), "envFrom"),
         (
-            with(
-                "env",
-                json!([{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]),
-            ),
-            "IP",
+            with("envFrom", json!([{"secretRef": {"name": "x"}}])),
+            "secret",
         ),
     ] {
         let reason = planned(&container).unwrap_err();

@@ -59,6 +59,7 @@ fn summary(pod: &Pod, record: &PodRecord, probed: &[&str], waiting: &[&str]) -> 
         pod,
         record,
         probed: &probed,
+        started: &BTreeSet::new(),
         waiting: &waiting.collect(),
         host: &[],
         now: Timestamp::UNIX_EPOCH,

@@ -4,18 +4,23 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::ByteString;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Secret};
+use kube::api::Api;
+use nix::sys::signal::Signal;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::{Message, Running, Worker, earliest, now};
-use crate::kubelet::container::{self, Surroundings};
+use super::{Message, Running, Worker, chain, earliest, now};
+use crate::kubelet::container::{self, Sources, Surroundings};
 use crate::kubelet::etc;
 use crate::kubelet::live::LiveContainer;
-use crate::kubelet::probe::{self, Probed};
+use crate::kubelet::probe::{self, Probed, Purpose, Verdict};
 use crate::kubelet::record::{ContainerRecord, Ended, Exit};
 use crate::kubelet::run;
-use crate::kubelet::status::{self, Waiting};
+use crate::kubelet::status::{self, Role, Waiting};
 use crate::process::Process;
 
 /// The pause before the second restart, doubled with each one up to the longest.
@@ -37,32 +42,96 @@ fn back_off(restart: u32) -> Duration {
 
 impl Worker {
     /// Starts every container that should run and may; when the next one may.
-    pub(super) fn start_containers(&mut self, pause: Process) -> Option<Instant> {
+    pub(super) async fn start_containers(&mut self, pause: Process) -> Option<Instant> {
         let pod = std::sync::Arc::clone(&self.pod);
+        let begun = status::containers(&pod)
+            .iter()
+            .any(|container| self.record.containers.contains_key(&container.name));
         let mut next: Option<Instant> = None;
-        for container in status::containers(&pod) {
-            let name = &container.name;
-            if self.running.contains_key(name) {
-                continue;
+        for (container, role) in status::all(&pod) {
+            next = earliest(next, self.keep(container, pause).await);
+            // Once one of the others has begun, nothing holds them back any more.
+            if !begun && self.holds_back(container, role) {
+                break;
             }
-            let ended = self
-                .record
-                .containers
-                .get(name)
-                .and_then(|record| record.ended.as_ref());
-            if ended.is_some_and(|ended| !status::restarts(&pod, ended)) {
-                continue;
-            }
-            if self.due.get(name).is_none_or(|&due| due <= Instant::now()) {
-                self.start(container, pause);
-            }
-            next = earliest(next, self.due.get(name).copied());
         }
         next
     }
 
-    fn start(&mut self, container: &Container, pause: Process) {
-        match self.try_start(container, pause) {
+    /// Whether the containers after this one have to wait for it.
+    fn holds_back(&self, container: &Container, role: Role) -> bool {
+        let name = &container.name;
+        let record = self.record.containers.get(name);
+        match role {
+            Role::Main => false,
+            Role::Sidecar => {
+                let starts = container.startup_probe.is_some() && !self.started.contains(name);
+                starts || !self.running.contains_key(name)
+            }
+            Role::Init => record
+                .and_then(|record| record.ended.as_ref())
+                .is_none_or(|ended| ended.exit.code() != 0),
+        }
+    }
+
+    /// Starts a container if it should run and may; otherwise when it may.
+    async fn keep(&mut self, container: &Container, pause: Process) -> Option<Instant> {
+        let name = &container.name;
+        if self.running.contains_key(name) {
+            return None;
+        }
+        let record = self.record.containers.get(name);
+        let ended = record.and_then(|record| record.ended.as_ref());
+        if ended.is_some_and(|ended| !status::restarts(&self.pod, name, ended)) {
+            return None;
+        }
+        if self.due.get(name).is_none_or(|&due| due <= Instant::now()) {
+            self.start(container, pause).await;
+        }
+        self.due.get(name).copied()
+    }
+
+    /// The config maps and secrets that a container's variables name.
+    async fn sources(&self, container: &Container) -> Result<Sources, Waiting> {
+        let (maps, secrets) = container::named(container);
+        let mut sources = Sources::default();
+        for name in maps {
+            if let Some(map) = self.read::<ConfigMap>(name).await? {
+                let data = map.data.unwrap_or_default();
+                sources.config_maps.insert(name.to_owned(), data);
+            }
+        }
+        for name in secrets {
+            if let Some(secret) = self.read::<Secret>(name).await? {
+                let data = secret.data.unwrap_or_default().into_iter();
+                let text = |bytes: ByteString| String::from_utf8_lossy(&bytes.0).into_owned();
+                let data = data.map(|(key, value)| (key, text(value)));
+                sources.secrets.insert(name.to_owned(), data.collect());
+            }
+        }
+        Ok(sources)
+    }
+
+    async fn read<K>(&self, name: &str) -> Result<Option<K>, Waiting>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.host.client.clone(), &self.record.namespace);
+        api.get_opt(name).await.map_err(|error| Waiting {
+            reason: "CreateContainerConfigError",
+            message: format!("cannot read {} {name:?}: {}", K::kind(&()), chain(&error)),
+        })
+    }
+
+    async fn start(&mut self, container: &Container, pause: Process) {
+        let started = match self.sources(container).await {
+            Ok(sources) => self.try_start(container, pause, &sources),
+            Err(waiting) => Err(waiting),
+        };
+        match started {
             Ok(()) => {
                 self.waiting.remove(&container.name);
                 self.due.remove(&container.name);
@@ -79,7 +148,12 @@ impl Worker {
         }
     }
 
-    fn try_start(&mut self, container: &Container, pause: Process) -> Result<(), Waiting> {
+    fn try_start(
+        &mut self,
+        container: &Container,
+        pause: Process,
+        sources: &Sources,
+    ) -> Result<(), Waiting> {
         let name = &container.name;
         let mut environment = self.host.marks(&self.record.uid);
         environment.insert(
@@ -89,6 +163,9 @@ impl Worker {
         let around = Surroundings {
             program: &self.host.program,
             environment: &environment,
+            sources,
+            addresses: &self.record.addresses,
+            host: &self.host.addresses,
         };
         let plan = container::plan(&self.pod, container, around).map_err(|message| Waiting {
             reason: "CreateContainerConfigError",
@@ -129,6 +206,7 @@ impl Worker {
             });
         });
         self.probed.remove(name);
+        self.started.remove(name);
         self.follow(name, process, false);
         Ok(())
     }
@@ -154,9 +232,9 @@ impl Worker {
                 exit,
             });
         });
-        let container = status::containers(&self.pod)
-            .iter()
-            .find(|container| container.name == name);
+        let pod = std::sync::Arc::clone(&self.pod);
+        let mut all = status::all(&pod).map(|(container, _)| container);
+        let container = all.find(|container| container.name == name);
         if container.is_some_and(|container| container.readiness_probe.is_some()) {
             self.probed.insert(name.to_owned(), ready);
         }
@@ -166,10 +244,9 @@ impl Worker {
     /// Shows a run to logs and exec, and probes it.
     fn follow(&mut self, name: &str, process: Process, ready: bool) {
         let sender = self.publish(name, Some(process));
-        let probe = self.probe(name, process, ready);
         let running = Running {
             process: sender,
-            probe,
+            probes: self.probe(name, process, ready),
         };
         self.running.insert(name.to_owned(), running);
     }
@@ -193,52 +270,79 @@ impl Worker {
         sender
     }
 
-    fn probe(&self, name: &str, process: Process, ready: bool) -> Option<tokio::task::AbortHandle> {
-        let containers = status::containers(&self.pod);
-        let container = containers.iter().find(|container| container.name == name)?;
-        let probed = Probed {
-            probe: container.readiness_probe.clone()?,
-            container: container.clone(),
-            process,
-            address: self
-                .record
-                .addresses
-                .first()
-                .copied()
-                .unwrap_or(IpAddr::from([0, 0, 0, 0])),
+    /// Begins the probes whose turn it is: those that wait for a startup probe
+    /// begin when that has succeeded.
+    fn probe(&self, name: &str, process: Process, ready: bool) -> Vec<AbortHandle> {
+        let mut all = status::all(&self.pod).map(|(container, _)| container);
+        let Some(container) = all.find(|container| container.name == name) else {
+            return Vec::new();
         };
-        let (sender, container) = (self.sender.clone(), name.to_owned());
-        let report = move |ready, words| {
-            let container = container.clone();
-            let _ = sender.send(Message::Probed {
-                container,
-                process,
-                ready,
-                words,
-            });
+        let purposes = match &container.startup_probe {
+            Some(_) if !self.started.contains(name) => &[Purpose::Startup][..],
+            _ => &[Purpose::Liveness, Purpose::Readiness],
         };
-        Some(tokio::spawn(probe::watch(probed, ready, report)).abort_handle())
+        let none = IpAddr::from([0, 0, 0, 0]);
+        let address = self.record.addresses.first().copied().unwrap_or(none);
+        let probes = purposes
+            .iter()
+            .filter_map(|&purpose| Probed::new(purpose, container, process, address));
+        let begun = probes.map(|probed| {
+            let (sender, container) = (self.sender.clone(), name.to_owned());
+            let report = move |verdict| {
+                let container = container.clone();
+                // The worker may have ended before its probes.
+                let _ = sender.send(Message::Probed {
+                    container,
+                    process,
+                    verdict,
+                });
+            };
+            tokio::spawn(probe::watch(probed, ready, report)).abort_handle()
+        });
+        begun.collect()
     }
 
-    pub(super) fn container_probed(
-        &mut self,
-        name: &str,
-        process: Process,
-        ready: bool,
-        words: &str,
-    ) {
-        let current = self
-            .record
-            .containers
-            .get(name)
-            .and_then(ContainerRecord::running);
-        if current != Some(process) {
+    pub(super) fn container_probed(&mut self, name: &str, process: Process, verdict: &Verdict) {
+        let record = self.record.containers.get(name);
+        if record.and_then(ContainerRecord::running) != Some(process) {
             return;
         }
-        self.probed.insert(name.to_owned(), ready);
-        if !ready {
-            let message = format!("Readiness probe failed: {words}");
+        if !verdict.good {
+            let purpose = verdict.purpose.name();
+            let message = format!("{purpose} probe failed: {}", verdict.words);
             self.host.recorder.warning(&self.pod, "Unhealthy", message);
+        }
+        match (verdict.purpose, verdict.good, verdict.settled) {
+            (Purpose::Readiness, good, _) => drop(self.probed.insert(name.to_owned(), good)),
+            (Purpose::Startup, true, _) => {
+                self.started.insert(name.to_owned());
+                let probes = self.probe(name, process, false);
+                if let Some(running) = self.running.get_mut(name) {
+                    running.probes.extend(probes);
+                }
+            }
+            (purpose, false, true) => self.end_container(name, process, purpose),
+            _ => {}
+        }
+    }
+
+    /// Asks a container that failed its probe to end, and makes it end; what then
+    /// becomes of it is up to the restart policy.
+    fn end_container(&mut self, name: &str, process: Process, purpose: Purpose) {
+        let purpose = purpose.name().to_lowercase();
+        let message = format!("Container {name} failed {purpose} probe, will be restarted");
+        self.host.recorder.normal(&self.pod, "Killing", message);
+        run::signal(process, Signal::SIGTERM);
+        let grace = self.pod.spec.as_ref();
+        let grace = grace.and_then(|spec| spec.termination_grace_period_seconds);
+        let grace = grace.and_then(|seconds| u64::try_from(seconds).ok());
+        let grace = Duration::from_secs(grace.unwrap_or(30));
+        let killing = tokio::spawn(async move {
+            tokio::time::sleep(grace).await;
+            run::signal(process, Signal::SIGKILL);
+        });
+        if let Some(running) = self.running.get_mut(name) {
+            running.probes.push(killing.abort_handle());
         }
     }
 
@@ -258,12 +362,13 @@ impl Worker {
         let restart = record.run + 1;
         if let Some(running) = self.running.remove(name) {
             running.process.send_replace(None);
-            if let Some(probe) = running.probe {
+            for probe in running.probes {
                 probe.abort();
             }
         }
         self.probed.remove(name);
-        if status::restarts(&self.pod, &ended) && self.stopping.is_none() {
+        self.started.remove(name);
+        if status::restarts(&self.pod, name, &ended) && self.stopping.is_none() {
             self.wait_to_restart(name, back_off(restart));
         }
         self.save();
@@ -292,7 +397,7 @@ impl Worker {
         let Some(ended) = record
             .ended
             .as_ref()
-            .filter(|ended| status::restarts(&self.pod, ended))
+            .filter(|ended| status::restarts(&self.pod, name, ended))
         else {
             return;
         };

@@ -24,6 +24,7 @@ impl Worker {
             pod: &self.pod,
             record: &self.record,
             probed: &self.probed,
+            started: &self.started,
             waiting: &self.waiting,
             host: &self.host.addresses,
             now: now(),
