@@ -6,6 +6,7 @@
 //! other pods here than in the corpus' layout, what `decide` says. `decide` is
 //! held against the corpus' own layouts by the tests of the planner.
 
+mod conformance;
 pub(crate) mod corpus;
 mod in_force;
 mod live;

@@ -4,9 +4,11 @@ use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::time::Instant;
 use tokio::runtime::Runtime;
 
 use crate::harness::Lab;
@@ -78,6 +80,57 @@ impl Objects {
             .runtime
             .block_on(self.api::<K>(namespace).list(&parameters));
         Ok(listed.map_err(|error| error.to_string())?.items)
+    }
+
+    /// These ClusterNetworkPolicies and no others; the revision of the last
+    /// change to any.
+    pub(crate) fn only_cluster_policies(&self, mut wanted: Vec<Value>) -> u64 {
+        let kind = GroupVersionKind::gvk(
+            "policy.networking.k8s.io",
+            "v1alpha2",
+            "ClusterNetworkPolicy",
+        );
+        let resource = ApiResource::from_gvk_with_plural(&kind, "clusternetworkpolicies");
+        let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
+        // Written last, and differently each time: what it has, all others have.
+        let nobody = json!({"matchLabels": {"nobody": "nobody"}});
+        wanted.push(json!({
+            "apiVersion": "policy.networking.k8s.io/v1alpha2",
+            "kind": "ClusterNetworkPolicy",
+            "metadata": {"name": "zz-marker", "annotations": {"at": format!("{:?}", Instant::now())}},
+            "spec": {"tier": "Baseline", "priority": 1000, "subject": {"namespaces": nobody}},
+        }));
+        self.runtime.block_on(async {
+            let present = api
+                .list(&ListParams::default())
+                .await
+                .expect("a list")
+                .items;
+            for old in &present {
+                let name = old.name_any();
+                if !wanted.iter().any(|new| new["metadata"]["name"] == *name) {
+                    api.delete(&name, &DeleteParams::default())
+                        .await
+                        .expect("deleted");
+                }
+            }
+            let mut revision = None;
+            for new in wanted {
+                let mut object: DynamicObject = serde_json::from_value(new).expect("an object");
+                let name = object.name_any();
+                let old = present.iter().find(|old| old.name_any() == name);
+                object.metadata.resource_version = old.and_then(ResourceExt::resource_version);
+                let written = match old {
+                    Some(_) => api.replace(&name, &PostParams::default(), &object).await,
+                    None => api.create(&PostParams::default(), &object).await,
+                };
+                let written = written.unwrap_or_else(|error| panic!("{object:?}: {error}"));
+                revision = written
+                    .resource_version()
+                    .and_then(|text| text.parse().ok());
+            }
+            revision.expect("a number")
+        })
     }
 }
 

@@ -14,12 +14,12 @@ use crate::prober::{Prober, Target};
 
 /// How long something that policies deny is waited for. What they allow by
 /// mistake takes a millisecond.
-const DENIED: Duration = Duration::from_millis(500);
+pub(crate) const DENIED: Duration = Duration::from_millis(500);
 /// How long something that they allow is waited for: a packet may be lost on a
 /// busy machine, and TCP sends it again after a second.
-const ALLOWED: Duration = Duration::from_secs(3);
+pub(crate) const ALLOWED: Duration = Duration::from_secs(3);
 /// How often something that is allowed is tried.
-const TRIES: usize = 4;
+pub(crate) const TRIES: usize = 4;
 
 /// By which address a pod is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -120,7 +120,12 @@ pub(crate) fn settle(objects: &Objects, name: &str) -> (Addresses, u64) {
     (addresses, revision)
 }
 
-fn ready_at(objects: &Objects, namespace: &str, pod: &str) -> Result<Vec<IpAddr>, String> {
+/// The addresses of a pod that is ready.
+pub(crate) fn ready_at(
+    objects: &Objects,
+    namespace: &str,
+    pod: &str,
+) -> Result<Vec<IpAddr>, String> {
     let found = objects.find::<Pod>(namespace, pod).ok_or("no such pod")?;
     let status = found.status.unwrap_or_default();
     let mut conditions = status.conditions.iter().flatten();

@@ -235,7 +235,7 @@ impl World {
 
     /// Touches an object and waits until that is in force on every node: so is
     /// then whatever happened to objects of this kind before.
-    fn wait_for<K: Object>(&self, namespace: &str, name: &str, kind: &str) {
+    pub(crate) fn wait_for<K: Object>(&self, namespace: &str, name: &str, kind: &str) {
         let touched = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .expect("a clock");
@@ -244,7 +244,8 @@ impl World {
         self.wait(kind, revision.expect("a number"));
     }
 
-    fn wait(&self, kind: &str, revision: u64) {
+    /// Waits until this revision of a kind of object is in force on every node.
+    pub(crate) fn wait(&self, kind: &str, revision: u64) {
         let folder = PathBuf::from("/run/podway").join(self.lab.name());
         for node in ["node1", "node2"] {
             in_force::wait(&folder.join(node).join("agent.sock"), kind, revision);
