@@ -77,6 +77,17 @@ fn remove_services() -> Result<BTreeSet<&'static str>, service::Error> {
     Ok(modes)
 }
 
+/// Removes what serves Services in any mode, and nothing else of ours.
+///
+/// # Errors
+/// [`Error::Cleanup`] with what could not be removed.
+pub fn cleanup_proxy() -> Result<Vec<String>, Error> {
+    require_privilege()?;
+    let modes = remove_services().map_err(|error| Error::Cleanup(vec![chain(&error)]))?;
+    let said = |mode| format!("services in mode {mode}");
+    Ok(modes.into_iter().map(said).collect())
+}
+
 /// Removes what kube-proxy has left in the calling thread's network namespace.
 ///
 /// # Errors

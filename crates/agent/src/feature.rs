@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use podway_cni::agent_protocol::Attachment;
+use podway_dataplane::service::NetlinkPorts;
 use podway_model::{ClusterState, Update};
+use podway_watch::objects::Fault;
 
+use crate::config::Configuration;
 use crate::health_checks::Wanted;
 use crate::status::NodeStatus;
 
@@ -60,6 +63,23 @@ pub(crate) trait Feature: Send {
 
     /// Says what it has in force.
     fn describe(&self, report: &mut Report);
+
+    /// The netlink ports by which notifications name its own changes, as they are
+    /// at each moment.
+    fn ports(&self) -> NetlinkPorts {
+        NetlinkPorts::default()
+    }
+
+    /// Becomes what another configuration says, where it can without another
+    /// one in its place; whether it could. The next write is a whole one.
+    fn reconfigure(&mut self, _config: &Configuration, _state: &ClusterState) -> bool {
+        false
+    }
+
+    /// Removes everything of it from the kernel.
+    fn remove(&mut self) -> Result<(), WriteError> {
+        Ok(())
+    }
 }
 
 /// What features say about themselves.
@@ -75,6 +95,9 @@ pub(crate) struct Report {
     /// The overlay is in force, and the Node does not say that its network is
     /// there.
     pub(crate) network_is_unannounced: bool,
+    /// What of an object is left out because of another object; at most
+    /// [`NodeStatus::MOST_FAULTS`].
+    pub(crate) faults: Vec<Fault>,
     /// The health check node ports.
     pub(crate) health_checks: Wanted,
 }
@@ -139,6 +162,28 @@ impl Tracked {
     pub(crate) fn doubt(&mut self) {
         self.is_unsure = true;
         self.retry_at = None;
+    }
+
+    /// Becomes what a configuration says; false where only another can.
+    pub(crate) fn reconfigure(&mut self, config: &Configuration, state: &ClusterState) -> bool {
+        let could = self.feature.reconfigure(config, state);
+        if could {
+            self.doubt();
+        }
+        could
+    }
+
+    /// Another feature goes on with its work: it has the same objects in the
+    /// kernel, and compares them.
+    pub(crate) fn succeed(&mut self, feature: Box<dyn Feature>) {
+        self.feature = feature;
+        self.follow_up_at = None;
+        self.doubt();
+    }
+
+    /// Removes everything of it from the kernel.
+    pub(crate) fn remove(&mut self) -> Result<(), WriteError> {
+        self.feature.remove()
     }
 
     /// Plans, without writing.

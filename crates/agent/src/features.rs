@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use podway_dataplane as dataplane;
-use podway_dataplane::service::NetlinkPorts;
 
 use crate::config::Configuration;
 use crate::error::Error;
 use crate::feature::Feature;
+use crate::foreign::OwnPorts;
 use crate::metrics::Metrics;
 use crate::status::Writes;
 use announce::Announce;
@@ -31,9 +31,7 @@ pub(crate) struct Features {
     /// In the order in which they are written: what closes before what opens.
     pub(crate) all: Vec<Box<dyn Feature>>,
     /// The netlink ports by which notifications name our own changes.
-    pub(crate) ports: Vec<u32>,
-    /// Those of the services' modes, which follow each other.
-    pub(crate) service_ports: NetlinkPorts,
+    pub(crate) ports: OwnPorts,
     /// What of the node's links and routes concerns the overlay.
     pub(crate) overlay: Option<OverlayWatch>,
     /// What addresses of load balancers are announced from.
@@ -48,33 +46,12 @@ impl Features {
         counters: &Counters,
     ) -> Result<Self, Error> {
         let mut features = Self::default();
-        if config.policies.enabled {
-            let spec = known(
-                "policies",
-                dataplane::policy::backend(&config.policies.backend),
-            )?;
-            let options = config.policies.options();
-            let policies = Policies::open(spec, options, node.clone(), counters.clone())
-                .map_err(failed("policies"))?;
-            features.ports.extend(policies.netlink_port());
-            features.all.push(Box::new(policies));
+        for name in ["policies", "services", "pods"] {
+            let opened = Self::open_one(name, config, node, counters)?;
+            features.all.extend(opened);
         }
-        if config.services.enabled {
-            let spec = known(
-                "services",
-                dataplane::service::backend(&config.services.mode),
-            )?;
-            let services = Services::open(spec, &config.services, node.clone(), counters.clone())
-                .map_err(failed("services"))?;
-            features.service_ports = services.netlink_ports();
-            features.all.push(Box::new(services));
-        }
-        if config.pods.enabled && config.pods.masquerade {
-            let masquerade =
-                Masquerade::open(&config.pods.unmasqueraded, node.clone(), counters.clone())
-                    .map_err(failed("pods"))?;
-            features.ports.extend(masquerade.netlink_port());
-            features.all.push(Box::new(masquerade));
+        for feature in &features.all {
+            features.ports.add(feature.ports());
         }
         if config.overlay.enabled {
             let settings = OverlayConfig::read(&config.overlay).map_err(failed("overlay"))?;
@@ -92,11 +69,37 @@ impl Features {
         Ok(features)
     }
 
-    /// The ports by which notifications name our own changes, as they are at each
-    /// moment.
-    pub(crate) fn own_ports(&self) -> impl Fn() -> Vec<u32> + Send + 'static {
-        let (fixed, moving) = (self.ports.clone(), self.service_ports.clone());
-        move || [&*fixed, &**moving.lock()].concat()
+    /// Opens the feature of this name, where the configuration has it.
+    pub(crate) fn open_one(
+        name: &str,
+        config: &Configuration,
+        node: &Arc<str>,
+        counters: &Counters,
+    ) -> Result<Option<Box<dyn Feature>>, Error> {
+        let (node, counters) = (node.clone(), counters.clone());
+        Ok(match name {
+            "policies" if config.policies.enabled => {
+                let spec = dataplane::policy::backend(&config.policies.backend);
+                let spec = known("policies", spec)?;
+                let options = config.policies.options();
+                let policies =
+                    Policies::open(spec, options, node, counters).map_err(failed("policies"))?;
+                Some(Box::new(policies))
+            }
+            "services" if config.services.enabled => {
+                let spec = dataplane::service::backend(&config.services.mode);
+                let spec = known("services", spec)?;
+                let services = Services::open(spec, &config.services, node, counters)
+                    .map_err(failed("services"))?;
+                Some(Box::new(services))
+            }
+            "pods" if config.pods.enabled && config.pods.masquerade => {
+                let masquerade = Masquerade::open(&config.pods.unmasqueraded, node, counters)
+                    .map_err(failed("pods"))?;
+                Some(Box::new(masquerade))
+            }
+            _ => None,
+        })
     }
 }
 

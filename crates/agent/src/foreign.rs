@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use parking_lot::Mutex;
 use podway_dataplane::names::{
     ANCHOR_TABLE, LOOPBACK_TABLE, MASQUERADE_TABLE, POLICY_TABLE, PROXY_TABLE, SERVICE_TABLE,
 };
+use podway_dataplane::service::NetlinkPorts;
 use podway_kernel::nft::NftMonitor;
 
 use crate::error::Error;
@@ -19,13 +21,28 @@ use crate::mailbox::Mailbox;
 /// tables: the agent must not race another program for the kernel's lock.
 const PACE: Duration = Duration::from_millis(200);
 
+/// The netlink ports that our own changes come from. More may come: a feature
+/// that is opened later has its own, and modes of services follow each other.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OwnPorts(Arc<Mutex<Vec<NetlinkPorts>>>);
+
+impl OwnPorts {
+    /// Before the first change is made by one of them.
+    pub(crate) fn add(&self, ports: NetlinkPorts) {
+        self.0.lock().push(ports);
+    }
+
+    fn all(&self) -> Vec<u32> {
+        let features = self.0.lock();
+        let ports = features.iter().flat_map(|ports| ports.lock().clone());
+        ports.collect()
+    }
+}
+
 /// Tells the mailbox of changes to our tables that are not ours, from now on and
 /// for as long as the process lives. Ours come from these netlink ports, as they
 /// are when something has changed.
-pub(crate) fn watch(
-    own_ports: impl Fn() -> Vec<u32> + Send + 'static,
-    mailbox: Arc<Mailbox>,
-) -> Result<(), Error> {
+pub(crate) fn watch(own: OwnPorts, mailbox: Arc<Mailbox>) -> Result<(), Error> {
     let tables = [
         ANCHOR_TABLE,
         SERVICE_TABLE,
@@ -34,7 +51,7 @@ pub(crate) fn watch(
         POLICY_TABLE,
         MASQUERADE_TABLE,
     ];
-    let mut monitor = NftMonitor::open(&tables, &own_ports()).map_err(|source| Error::Open {
+    let mut monitor = NftMonitor::open(&tables, &own.all()).map_err(|source| Error::Open {
         feature: "the monitor of nftables",
         source: Box::new(source),
     })?;
@@ -51,7 +68,7 @@ pub(crate) fn watch(
         loop {
             match epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::NONE) {
                 Ok(_) => {
-                    monitor.own(&own_ports());
+                    monitor.own(&own.all());
                     tell(&mut monitor, &mailbox);
                 }
                 Err(Errno::EINTR) => {}

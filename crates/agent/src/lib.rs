@@ -26,6 +26,7 @@ mod metrics;
 mod pods;
 mod probe;
 mod publish;
+mod reload;
 mod run;
 mod servers;
 mod socket;
@@ -34,7 +35,7 @@ pub mod status;
 mod sync;
 mod sysctls;
 
-pub use cleanup::{cleanup, remove_kube_proxy};
+pub use cleanup::{cleanup, cleanup_proxy, remove_kube_proxy};
 pub use error::Error;
 pub use run::run;
 pub use source::{Loaded, Role, Source};

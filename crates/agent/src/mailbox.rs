@@ -16,6 +16,7 @@ use podway_model::{Change, Object, ObjectKind, ObjectRef};
 use podway_watch::client::Notice;
 use podway_watch::objects::Fault;
 
+use crate::config::Configuration;
 use crate::health::Health;
 
 /// Something that is answered once it is done.
@@ -50,6 +51,8 @@ pub(crate) struct Batch {
     pub(crate) is_disturbed: bool,
     /// Somebody else changed what these features made or depend on.
     pub(crate) disturbed: BTreeSet<&'static str>,
+    /// Another configuration, or what is wrong with the file.
+    pub(crate) configuration: Option<Result<Configuration, String>>,
     /// Requests, oldest first.
     pub(crate) requests: VecDeque<Request>,
     /// The agent is to end.
@@ -65,6 +68,7 @@ impl Batch {
             && self.watches.is_empty()
             && self.requests.is_empty()
             && self.disturbed.is_empty()
+            && self.configuration.is_none()
             && !(self.is_synced || self.is_disturbed || self.is_ending)
     }
 
@@ -143,6 +147,11 @@ impl Mailbox {
         self.put(|batch| {
             batch.disturbed.insert(feature);
         });
+    }
+
+    /// The configuration file has changed.
+    pub(crate) fn configure(&self, configuration: Result<Configuration, String>) {
+        self.put(|batch| batch.configuration = Some(configuration));
     }
 
     pub(crate) fn end(&self) {

@@ -17,15 +17,20 @@ use crate::attachments::Attachments;
 use crate::config::Configuration;
 use crate::error::Error;
 use crate::feature::Tracked;
-use crate::features::{Counters, Features, follow_addresses};
+<<<<<<< HEAD
+use crate::features::{Announcing, Counters, Features, follow_addresses};
+=======
+use crate::foreign::OwnPorts;
+>>>>>>> 40e9431 (agent: another configuration without a restart; end flows to endpoints that are gone)
 use crate::mailbox::Mailbox;
 use crate::pods::PodConfig;
 use crate::publish::{self, Bulletin, Severity};
+use crate::reload::Readers;
 use crate::servers::{Facts, Settings};
 use crate::socket::{Served, Socket};
 use crate::source::{Loaded, Role, Source};
-use crate::sync::{Parts, Sync};
-use crate::{foreign, health_checks, probe, servers, sysctls};
+use crate::sync::{Assembly, Parts, Sync};
+use crate::{foreign, health_checks, probe, reload, servers, sysctls};
 
 /// `CAP_NET_ADMIN` in the masks of `/proc/self/status` (linux/capability.h).
 const CAP_NET_ADMIN: u64 = 1 << 12;
@@ -52,53 +57,48 @@ pub fn run(source: Source) -> Result<(), Error> {
 
 async fn serve(source: Source, loaded: Loaded, node: Arc<str>) -> Result<(), Error> {
     let config = &loaded.config;
+    let role = source.role;
     let (kubeconfig, server) = (config.kubeconfig.as_deref(), source.server.as_deref());
     let client = client::connect_to(kubeconfig, server).await?;
     let mailbox = Arc::new(Mailbox::default());
     let counters = Counters::default();
-    sysctls::apply(&config.services.conntrack);
-    let features = Features::open(config, &node, &counters)?;
-    foreign::watch(features.own_ports(), mailbox.clone())?;
-    if let Some(overlay) = features.overlay {
-        overlay.start(mailbox.clone())?;
-    }
+    sysctls::set(config);
     let (post, publisher) =
         publish::post(client.clone(), node.clone(), config.observability.enabled);
-    let (bulletin, health_checks) = (post.bulletin(), post.health_checks());
+    let bulletin = post.bulletin();
     let facts = Facts::new(&mailbox, &counters, &loaded);
+    let checking = health_checks::serve(facts.clone(), post.health_checks(), bulletin.clone());
     let readiness = Arc::new(Mutex::new(AgentStatus {
         message: "the agent is starting".to_owned(),
         ..AgentStatus::default()
     }));
-    if source.role == Role::Agent {
+    if role == Role::Agent {
         listen(config, &mailbox, &readiness)?;
     }
-    let sync = Sync::new(Parts {
+    let assembly = Assembly {
+        config: config.clone(),
         node: node.clone(),
-        features: features.all.into_iter().map(Tracked::new).collect(),
-        pods: pod_config(config),
-        attachments: Attachments::read(&config.state_dir),
         counters,
-        health: mailbox.health.clone(),
-        readiness,
-        outbox: post,
-    });
+        own_ports: OwnPorts::default(),
+    };
+    let (sync, announcing) = assemble(assembly, &mailbox, readiness, post)?;
+    let balancing = config.load_balancer.clone();
     let ended = start_sync(sync, mailbox.clone())?;
-    announce(config, source.role, &node, &bulletin);
-    let (_settings, settings) = watch::channel(Settings::of(config));
-    let checking = health_checks::serve(facts.clone(), health_checks, bulletin.clone());
+    announce(config, role, &node, &bulletin);
+    let (servers, settings) = watch::channel(Settings::of(config));
+    let readers = Readers {
+        mailbox: mailbox.clone(),
+        facts: facts.clone(),
+        servers,
+    };
+    reload::watch(source, loaded, readers)?;
     let serving = servers::serve(facts, settings, |unbound| {
         bulletin.about_node(&node, Severity::Warning, unbound.reason, unbound.message);
     });
-    let announcing = follow_addresses(features.announcing, &client, config, &mailbox);
-    let work = future::join4(
-        client::watch(client.clone(), scope(source.role, &node), |notice| {
-            mailbox.notice(notice);
-        }),
-        publisher.run(),
-        checking,
-        announcing,
-    );
+    let announcing = follow_addresses(announcing, &client, &balancing, &mailbox);
+    let scope = scope(role, &node);
+    let watching = client::watch(client.clone(), scope, |notice| mailbox.notice(notice));
+    let work = future::join4(watching, publisher.run(), checking, announcing);
     tokio::select! {
         _ = work => Err(Error::SyncEnded),
         _ = ended => Err(Error::SyncEnded),
@@ -109,6 +109,34 @@ async fn serve(source: Source, loaded: Loaded, node: Arc<str>) -> Result<(), Err
             Ok(())
         }
     }
+}
+
+/// The sync thread's belongings, and what watches the kernel for it.
+fn assemble(
+    mut assembly: Assembly,
+    mailbox: &Arc<Mailbox>,
+    readiness: Arc<Mutex<AgentStatus>>,
+    outbox: publish::Post,
+) -> Result<(Sync<publish::Post>, Option<Announcing>), Error> {
+    let features = Features::open(&assembly.config, &assembly.node, &assembly.counters)?;
+    assembly.own_ports = features.ports.clone();
+    let config = &assembly.config;
+    foreign::watch(features.ports, mailbox.clone())?;
+    if let Some(overlay) = features.overlay {
+        overlay.start(mailbox.clone())?;
+    }
+    let sync = Sync::new(Parts {
+        node: assembly.node.clone(),
+        features: features.all.into_iter().map(Tracked::new).collect(),
+        pods: pod_config(config),
+        attachments: Attachments::read(&config.state_dir),
+        counters: assembly.counters.clone(),
+        health: mailbox.health.clone(),
+        readiness,
+        outbox,
+        assembly: Some(assembly),
+    });
+    Ok((sync, features.announcing))
 }
 
 fn scope(role: Role, node: &Arc<str>) -> WatchScope {

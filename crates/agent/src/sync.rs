@@ -5,6 +5,7 @@
 //! a table planned from half a cluster would cut connections.
 
 mod faults;
+mod reconfigure;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::pods::PodConfig;
 use crate::publish::Live;
 use crate::status::{FeatureProblem, NodeStatus};
 use faults::Faults;
+pub(crate) use reconfigure::Assembly;
 
 /// What leaves the sync thread: the latest report, and the faults of objects.
 pub(crate) trait Outbox: Send {
@@ -59,6 +61,10 @@ pub(crate) struct Sync<O> {
     health: Arc<Health>,
     readiness: Arc<Mutex<AgentStatus>>,
     outbox: O,
+    /// What makes other features for another configuration.
+    assembly: Option<Assembly>,
+    /// What of the configuration is not in force.
+    misconfigured: Option<String>,
 }
 
 /// What a [`Sync`] is made of.
@@ -75,6 +81,8 @@ pub(crate) struct Parts<O> {
     /// Where the socket reads whether pods can be attached.
     pub(crate) readiness: Arc<Mutex<AgentStatus>>,
     pub(crate) outbox: O,
+    /// `None` where the configuration does not change.
+    pub(crate) assembly: Option<Assembly>,
 }
 
 impl<O: Outbox> Sync<O> {
@@ -95,6 +103,8 @@ impl<O: Outbox> Sync<O> {
             health: parts.health,
             readiness: parts.readiness,
             outbox: parts.outbox,
+            assembly: parts.assembly,
+            misconfigured: None,
         }
     }
 
@@ -134,6 +144,9 @@ impl<O: Outbox> Sync<O> {
                     self.outbox.changed(live);
                 }
             }
+        }
+        if let Some(configuration) = batch.configuration.take() {
+            self.configure(configuration);
         }
         if self.is_synced && !updates.is_empty() {
             self.plan(|feature, state| feature.plan(state, &updates));
@@ -311,6 +324,9 @@ impl<O: Outbox> Sync<O> {
         if self.is_synced {
             self.configure_pods(report.mtu);
         }
+        for fault in self.faults.compare(std::mem::take(&mut report.faults)) {
+            self.outbox.fault(&fault);
+        }
         let status = &mut report.status;
         status.node = self.node.to_string();
         status.version = env!("CARGO_PKG_VERSION").to_owned();
@@ -345,7 +361,15 @@ impl<O: Outbox> Sync<O> {
             feature: "watch".to_owned(),
             message: format!("{kind:?}: {cause}"),
         });
-        features.chain(pods).chain(watches).collect()
+        let configuration = self.misconfigured.iter().map(|message| FeatureProblem {
+            feature: "configuration".to_owned(),
+            message: message.clone(),
+        });
+        features
+            .chain(pods)
+            .chain(watches)
+            .chain(configuration)
+            .collect()
     }
 
     fn agent_status(&self) -> AgentStatus {

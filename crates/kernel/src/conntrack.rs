@@ -78,6 +78,17 @@ pub trait Conntrack {
     /// Failures of the socket.
     fn flows(&mut self, protocol: u8) -> Result<Vec<Flow>, Error>;
 
+    /// Those of them that lead to an address, after translation. Of IPv4 the
+    /// kernel looks for them itself (Linux 5.8).
+    ///
+    /// # Errors
+    /// Failures of the socket.
+    fn flows_to(&mut self, protocol: u8, endpoint: IpAddr) -> Result<Vec<Flow>, Error> {
+        let mut flows = self.flows(protocol)?;
+        flows.retain(|flow| flow.reply.source.ip() == endpoint);
+        Ok(flows)
+    }
+
     /// Ends a flow; false where it has ended by itself.
     ///
     /// # Errors
@@ -107,20 +118,37 @@ impl ConntrackTable {
         let socket = Socket::open(Bus::Netfilter).map_err(failed("opening a socket"))?;
         Ok(Self { socket })
     }
-}
 
-impl Conntrack for ConntrackTable {
-    fn flows(&mut self, protocol: u8) -> Result<Vec<Flow>, Error> {
-        // struct nfgenmsg of no family: both.
+    fn listed(&mut self, request: &[u8], protocol: u8) -> Result<Vec<Flow>, Error> {
         let messages = self
             .socket
-            .dump(GET, &[0, 0, 0, 0])
+            .dump(GET, request)
             .map_err(failed("reading flows"))?;
         Ok(messages
             .iter()
             .filter(|message| message.kind == NEW)
             .filter_map(|message| read_flow(message.body, protocol))
             .collect())
+    }
+}
+
+impl Conntrack for ConntrackTable {
+    fn flows(&mut self, protocol: u8) -> Result<Vec<Flow>, Error> {
+        // struct nfgenmsg of no family: both.
+        self.listed(&[0, 0, 0, 0], protocol)
+    }
+
+    fn flows_to(&mut self, protocol: u8, endpoint: IpAddr) -> Result<Vec<Flow>, Error> {
+        let request = match endpoint {
+            IpAddr::V4(_) => mark::with_source(endpoint, REPLY),
+            // Of IPv6 the kernel lists all but those that it is asked for
+            // (ctnetlink_filter_match_tuple, seen on Linux 6.18).
+            IpAddr::V6(_) => vec![u8::try_from(libc::AF_INET6).unwrap_or(0), 0, 0, 0],
+        };
+        let mut flows = self.listed(&request, protocol)?;
+        // Kernels that do not know the filter list everything.
+        flows.retain(|flow| flow.reply.source.ip() == endpoint);
+        Ok(flows)
     }
 
     fn delete(&mut self, flow: &Flow) -> Result<bool, Error> {

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod conntrack;
+pub mod file_watch;
 pub mod genetlink;
 pub mod ipset;
 pub mod iptables;

@@ -17,6 +17,6 @@ pub use decide::{Decision, Destination, DropReason, Outcome, Packet, RejectReaso
 pub use plan::{ServicePlan, WithoutLocal, plan_service};
 pub use planner::{Conflict, ServicePlanner, Totals};
 pub use table::{
-    Frontend, FrontendAddress, FrontendKind, HealthCheck, Pool, PoolEndpoint, PoolId, Reach, Route,
-    ServiceTable, Source, Verdict,
+    Frontend, FrontendAddress, FrontendKind, HealthCheck, Lingering, Pool, PoolEndpoint, PoolId,
+    PortId, Reach, Route, ServiceTable, Source, Verdict,
 };

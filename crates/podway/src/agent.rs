@@ -18,14 +18,22 @@ pub(crate) fn run(config: &Path) -> anyhow::Result<ExitCode> {
 }
 
 pub(crate) fn cleanup() -> anyhow::Result<ExitCode> {
-    let removed = podway_agent::cleanup()?;
+    Ok(told(&podway_agent::cleanup()?))
+}
+
+/// Of Services alone.
+pub(crate) fn cleanup_proxy() -> anyhow::Result<ExitCode> {
+    Ok(told(&podway_agent::cleanup_proxy()?))
+}
+
+fn told(removed: &[String]) -> ExitCode {
     if removed.is_empty() {
         println!("nothing of Podway is in this node's kernel");
     }
     for object in removed {
         println!("{object} removed");
     }
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }
 
 /// Exit code 1 where something of it has to stay.

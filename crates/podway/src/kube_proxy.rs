@@ -19,7 +19,7 @@ pub(crate) fn run(args: KubeProxyArgs) -> anyhow::Result<ExitCode> {
         tracing::warn!(flag, why, "flag without effect");
     }
     if args.cleanup {
-        return agent::cleanup();
+        return agent::cleanup_proxy();
     }
     if let Some(file) = &args.write_config_to {
         return write(&args, file);

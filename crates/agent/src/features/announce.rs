@@ -12,7 +12,7 @@ use podway_watch::address_config::Place;
 use podway_wire::mesh::Key;
 
 use crate::address_config::{self, AddressConfig};
-use crate::config::{Configuration, LoadBalancer};
+use crate::config::LoadBalancer;
 use crate::feature::{Feature, Report, Scope, WriteError};
 use crate::mailbox::Mailbox;
 use crate::status::LoadBalancerStatus;
@@ -56,7 +56,7 @@ pub(crate) struct Announcing(Arc<Mutex<Shared>>);
 pub(crate) async fn follow_addresses(
     announcing: Option<Announcing>,
     client: &Client,
-    config: &Configuration,
+    config: &LoadBalancer,
     mailbox: &Arc<Mailbox>,
 ) {
     let Some(Announcing(shared)) = announcing else {
@@ -64,8 +64,8 @@ pub(crate) async fn follow_addresses(
     };
     shared.lock().mailbox = Some(mailbox.clone());
     let place = Place {
-        namespace: config.load_balancer.namespace.clone(),
-        secret: config.load_balancer.secret.clone(),
+        namespace: config.namespace.clone(),
+        secret: config.secret.clone(),
     };
     let tell = |config| {
         shared.lock().config = config;

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use podway_dataplane::masquerade::{self, Error};
+use podway_dataplane::service::NetlinkPorts;
 use podway_kernel::nft::Nft;
 use podway_model::{ClusterState, Object, Update};
 use podway_plan::overlay::{MasqueradeTable, plan_masquerade};
@@ -33,10 +35,6 @@ impl Masquerade {
             counters,
         })
     }
-
-    pub(crate) fn netlink_port(&self) -> Option<u32> {
-        self.backend.netlink_port()
-    }
 }
 
 impl Feature for Masquerade {
@@ -63,6 +61,16 @@ impl Feature for Masquerade {
         self.counters
             .transaction(report.writes > 0, report.elements);
         Ok(())
+    }
+
+    fn ports(&self) -> NetlinkPorts {
+        Arc::new(Mutex::new(
+            self.backend.netlink_port().into_iter().collect(),
+        ))
+    }
+
+    fn remove(&mut self) -> Result<(), WriteError> {
+        Ok(self.backend.cleanup()?)
     }
 
     fn describe(&self, _report: &mut Report) {}

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use podway_cni::agent_protocol::Attachment;
 use podway_dataplane::policy::{BackendSpec, DeniedPackets, Error, PolicyBackend, PolicyOptions};
+use podway_dataplane::service::NetlinkPorts;
 use podway_model::{ClusterState, Update};
 use podway_plan::policy::{PolicyChange, PolicyPlanner};
 
@@ -55,10 +57,6 @@ impl Policies {
             count_at: None,
             is_logging: options.log.is_some(),
         })
-    }
-
-    pub(crate) fn netlink_port(&self) -> Option<u32> {
-        self.backend.netlink_port()
     }
 
     /// Reads how much was denied; gives when to do so again. Where that fails
@@ -148,6 +146,16 @@ impl Feature for Policies {
         let due = self.backend.follow_up(now)?;
         let observed = [self.count(now), self.log(state, now)];
         Ok(due.into_iter().chain(observed.into_iter().flatten()).min())
+    }
+
+    fn ports(&self) -> NetlinkPorts {
+        Arc::new(Mutex::new(
+            self.backend.netlink_port().into_iter().collect(),
+        ))
+    }
+
+    fn remove(&mut self) -> Result<(), WriteError> {
+        Ok(self.backend.cleanup()?)
     }
 
     fn describe(&self, report: &mut Report) {

@@ -9,15 +9,16 @@ use podway_dataplane::service::{
     self, BackendSpec, Error, NetlinkPorts, ServiceBackend as _, ServiceSettings, Succession,
     SyncReport,
 };
-use podway_model::{ClusterState, IpFamily, Node, Object, Update};
-use podway_plan::service::{Interfaces, NodeContext, ServiceChange, ServicePlanner};
+use podway_model::{ClusterState, IpFamily, Node, Object, ObjectRef, Update};
+use podway_plan::service::{Conflict, Interfaces, NodeContext, ServiceChange, ServicePlanner};
+use podway_watch::objects::Fault;
 
 use super::Counters;
 use crate::PROXY_MODE;
-use crate::config::{self, LocalPods, NodePortAddress};
+use crate::config::{self, Configuration, LocalPods, NodePortAddress};
 use crate::feature::{Feature, Report, Scope, WriteError, chain};
 use crate::health_checks::{Checks, Wanted};
-use crate::status::ServicesStatus;
+use crate::status::{NodeStatus, ServicesStatus};
 use observed::Observed;
 
 /// Services, as this node serves them.
@@ -57,11 +58,6 @@ impl Services {
             checks: Checks::default(),
             is_configured: true,
         })
-    }
-
-    /// Those of the modes that are open, as they come and go.
-    pub(crate) fn netlink_ports(&self) -> NetlinkPorts {
-        self.backend.ports()
     }
 
     /// Wants the mode that the Node asks for, or the configuration's.
@@ -181,6 +177,16 @@ fn settings_of(config: &config::Services, context: &NodeContext) -> ServiceSetti
     }
 }
 
+/// What a newcomer is told about a frontend that an older Service has.
+fn fault_of(conflict: Conflict) -> Fault {
+    let (frontend, holder) = (conflict.frontend, conflict.holder);
+    Fault {
+        object: ObjectRef::Service(conflict.refused.service),
+        field: "spec.ports".to_owned(),
+        reason: format!("{frontend} is not served for it: {holder}, which is older, has it"),
+    }
+}
+
 impl Feature for Services {
     fn name(&self) -> &'static str {
         "services"
@@ -238,7 +244,29 @@ impl Feature for Services {
         Ok(self.backend.follow_up(self.planner.table(), now)?)
     }
 
+    fn ports(&self) -> NetlinkPorts {
+        self.backend.ports()
+    }
+
+    fn reconfigure(&mut self, config: &Configuration, state: &ClusterState) -> bool {
+        let new = &config.services;
+        let Some(mode) = service::backend(&new.mode).filter(|_| new.enabled) else {
+            return false;
+        };
+        self.config = new.clone();
+        self.configured = mode;
+        self.follow_wish(state);
+        self.replan(state, self.context(state));
+        true
+    }
+
+    fn remove(&mut self) -> Result<(), WriteError> {
+        Ok(self.backend.cleanup()?)
+    }
+
     fn describe(&self, report: &mut Report) {
+        let conflicts = self.planner.conflicts().take(NodeStatus::MOST_FAULTS);
+        report.faults.extend(conflicts.map(fault_of));
         report.health_checks = Wanted {
             checks: self.checks.clone(),
             prefixes: self.planner.context().node_port_prefixes.clone(),

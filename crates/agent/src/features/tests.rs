@@ -20,12 +20,15 @@ use podway_watch::objects::Fault;
 use super::*;
 use crate::attachments::Attachments;
 use crate::feature::{Report, Tracked};
+use crate::foreign::OwnPorts;
 use crate::mailbox::{Mailbox, Request};
 use crate::status::NodeStatus;
-use crate::sync::{Outbox, Parts, Sync};
+use crate::sync::{Assembly, Outbox, Parts, Sync};
 
+mod extremes;
 mod overlay;
 mod overlay_faults;
+mod reconfigured;
 
 /// For what must come about.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -33,7 +36,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Default)]
-struct Latest(Arc<Mutex<Report>>);
+struct Latest(Arc<Mutex<Report>>, Arc<Mutex<Vec<Fault>>>);
 
 impl Outbox for Latest {
     fn report(&mut self, report: Report) {
@@ -41,7 +44,7 @@ impl Outbox for Latest {
     }
 
     fn fault(&mut self, fault: &Fault) {
-        panic!("{fault}");
+        self.1.lock().push(fault.clone());
     }
 }
 
@@ -51,6 +54,7 @@ struct Agent {
     mailbox: Arc<Mailbox>,
     latest: Latest,
     counters: Counters,
+    own: OwnPorts,
 }
 
 impl Agent {
@@ -77,12 +81,19 @@ impl Agent {
             health: Arc::default(),
             readiness: Arc::default(),
             outbox: latest.clone(),
+            assembly: Some(Assembly {
+                config: config.clone(),
+                node: "node1".into(),
+                counters: counters.clone(),
+                own_ports: features.ports.clone(),
+            }),
         });
         let mut agent = Self {
             sync,
             mailbox,
             latest,
             counters,
+            own: features.ports,
         };
         for object in objects {
             agent.tell(object.clone());

@@ -9,6 +9,8 @@ use crate::status::ObjectFault;
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     by_object: BTreeMap<ObjectRef, Vec<Fault>>,
+    /// What is left out because of another object.
+    of_features: Vec<Fault>,
 }
 
 impl Faults {
@@ -24,12 +26,22 @@ impl Faults {
         faults.into_iter().filter(is_new).collect()
     }
 
+    /// Takes what features leave out now; returns the new ones.
+    pub(super) fn compare(&mut self, faults: Vec<Fault>) -> Vec<Fault> {
+        let before = std::mem::replace(&mut self.of_features, faults);
+        let of_now = self.of_features.iter();
+        let new = of_now.filter(|fault| !before.contains(fault));
+        new.cloned().collect()
+    }
+
     pub(super) fn count(&self) -> usize {
-        self.by_object.values().map(Vec::len).sum()
+        let of_objects: usize = self.by_object.values().map(Vec::len).sum();
+        of_objects + self.of_features.len()
     }
 
     pub(super) fn list(&self, most: usize) -> Vec<ObjectFault> {
-        let all = self.by_object.values().flatten().take(most);
+        let all = self.by_object.values().flatten();
+        let all = all.chain(&self.of_features).take(most);
         all.map(|fault| ObjectFault {
             object: fault.object.to_string(),
             field: fault.field.clone(),

@@ -126,6 +126,7 @@ impl Bench {
             health: Arc::default(),
             readiness: readiness.clone(),
             outbox: kept.clone(),
+            assembly: None,
         });
         Self {
             sync,

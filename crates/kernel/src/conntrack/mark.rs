@@ -127,7 +127,7 @@ impl ConntrackTable {
 
 /// A request for the flows whose packets of one direction come from an address:
 /// what `ctnetlink_parse_tuple_filter` compares (Linux 5.8).
-fn with_source(address: IpAddr, direction: u16) -> Vec<u8> {
+pub(super) fn with_source(address: IpAddr, direction: u16) -> Vec<u8> {
     const SOURCE: u32 = 1;
     const ORIGINAL_FLAGS: u16 = 1;
     const REPLY_FLAGS: u16 = 2;

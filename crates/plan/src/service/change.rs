@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Frontend, HealthCheck, Pool, PoolId, Route, ServiceTable};
+use super::{Frontend, HealthCheck, Lingering, Pool, PoolId, PortId, Route, ServiceTable};
 
 /// How one table becomes another: what a backend has to write, and no more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct ServiceChange {
     pub service_prefixes: BTreeMap<IpNet, bool>,
     /// The health checks that differ.
     pub health_checks: BTreeMap<u16, Delta<HealthCheck>>,
+    /// The lingering endpoints that differ.
+    pub lingering: BTreeMap<PortId, Delta<Lingering>>,
 }
 
 /// One value's transition. Never both `None`, never equal.
@@ -52,6 +54,7 @@ impl ServiceChange {
             && self.cluster_ips.is_empty()
             && self.service_prefixes.is_empty()
             && self.health_checks.is_empty()
+            && self.lingering.is_empty()
     }
 }
 
@@ -64,6 +67,7 @@ pub fn diff(before: &ServiceTable, after: &ServiceTable) -> ServiceChange {
         cluster_ips: diff_sets(&before.cluster_ips, &after.cluster_ips),
         service_prefixes: diff_sets(&before.service_prefixes, &after.service_prefixes),
         health_checks: diff_maps(&before.health_checks, &after.health_checks),
+        lingering: diff_maps(&before.lingering, &after.lingering),
     }
 }
 
@@ -73,6 +77,7 @@ pub fn apply(table: &mut ServiceTable, change: &ServiceChange) {
     apply_deltas(&mut table.routes, &change.routes);
     apply_deltas(&mut table.pools, &change.pools);
     apply_deltas(&mut table.health_checks, &change.health_checks);
+    apply_deltas(&mut table.lingering, &change.lingering);
     apply_presence(&mut table.cluster_ips, &change.cluster_ips);
     apply_presence(&mut table.service_prefixes, &change.service_prefixes);
 }

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use podway_model::{
-    ClusterState, EndpointSlice, IpFamily, Node, Service, ServicePort, ServicePortName,
+    ClusterState, EndpointSlice, IpFamily, Node, Protocol, Service, ServicePort, ServicePortName,
     ServiceType, SliceEndpoint, SortedMap, SortedSet, TrafficPolicy,
 };
 
 use super::context::of_family;
 use super::selection::{Candidate, Place, Selection};
 use super::{
-    Frontend, FrontendAddress, FrontendKind, HealthCheck, NodeContext, Pool, PoolEndpoint, PoolId,
-    Reach, Route, Verdict,
+    Frontend, FrontendAddress, FrontendKind, HealthCheck, Lingering, NodeContext, Pool,
+    PoolEndpoint, PoolId, PortId, Reach, Route, Verdict,
 };
 
 /// What one Service wants on a node, before other Services' claims on the same
@@ -33,6 +33,8 @@ pub struct ServicePlan {
     pub depends_on_node: bool,
     /// Its health check node port, and what to answer there.
     pub health_check: Option<(u16, Arc<HealthCheck>)>,
+    /// Its endpoints that keep their flows and get no others.
+    pub lingering: BTreeMap<PortId, Arc<Lingering>>,
     /// Its ports that a local policy leaves without endpoints on this node.
     pub without_local: BTreeMap<IpFamily, WithoutLocal>,
 }
@@ -161,6 +163,66 @@ impl PortPlanner<'_> {
             let address = FrontendAddress::Node(self.family);
             let route = self.route(FrontendKind::NodePort, self.external());
             self.add_route(plan, address, port, route);
+        }
+        self.note_lingering(cluster_ip, plan);
+    }
+
+    fn note_lingering(&self, cluster_ip: IpAddr, plan: &mut ServicePlan) {
+        let pool = |reach| plan.pools.get(&self.pool_id(reach));
+        let pools: Vec<&Arc<Pool>> = [Reach::Cluster, Reach::Local]
+            .into_iter()
+            .filter_map(pool)
+            .collect();
+        let lives_on = |candidate: &Candidate<'_>| match self.port.protocol {
+            Protocol::Udp => candidate.endpoint.serving,
+            Protocol::Tcp | Protocol::Sctp => true,
+        };
+        let is_in_none = |address: &SocketAddr| {
+            let mut pools = pools.iter();
+            !pools.any(|pool| pool.endpoints.contains_key(address))
+        };
+        let all = self.selection.all.iter();
+        let endpoints: BTreeSet<SocketAddr> = all
+            .filter(|(address, candidate)| lives_on(candidate) && is_in_none(address))
+            .map(|(address, _)| *address)
+            .collect();
+        if endpoints.is_empty() {
+            return;
+        }
+        let id = PortId {
+            service: self.name(),
+            family: self.family,
+        };
+        let lingering = Lingering {
+            endpoints,
+            frontends: self.frontends(cluster_ip),
+        };
+        plan.lingering.insert(id, Arc::new(lingering));
+    }
+
+    /// Every frontend that it wants.
+    fn frontends(&self, cluster_ip: IpAddr) -> BTreeSet<Frontend> {
+        let frontend = |address, port| Frontend {
+            address,
+            protocol: self.port.protocol,
+            port,
+        };
+        let external = addresses_of(&self.service.external_ips, self.family);
+        let addresses = [cluster_ip]
+            .into_iter()
+            .chain(self.load_balancer_ips())
+            .chain(external)
+            .map(|address| frontend(FrontendAddress::Ip(address), self.port.port));
+        let node = FrontendAddress::Node(self.family);
+        let node_port = self.node_port().map(|port| frontend(node, port));
+        addresses.chain(node_port).collect()
+    }
+
+    fn pool_id(&self, reach: Reach) -> PoolId {
+        PoolId {
+            service: self.name(),
+            family: self.family,
+            reach,
         }
     }
 
@@ -313,11 +375,7 @@ impl PortPlanner<'_> {
         if reach == Reach::Local && self.selection.local.is_empty() {
             return Verdict::Drop;
         }
-        let pool = PoolId {
-            service: self.name(),
-            family: self.family,
-            reach,
-        };
+        let pool = self.pool_id(reach);
         Verdict::Forward { pool, masquerade }
     }
 

@@ -14,7 +14,7 @@ use podway_model::{
 
 use super::change::{self, Delta};
 use super::{
-    Frontend, HealthCheck, NodeContext, Pool, PoolId, Route, ServiceChange, ServicePlan,
+    Frontend, HealthCheck, NodeContext, Pool, PoolId, PortId, Route, ServiceChange, ServicePlan,
     ServiceTable, plan_service,
 };
 pub use totals::Totals;
@@ -27,6 +27,8 @@ pub struct ServicePlanner {
     plans: BTreeMap<ObjectName, Planned>,
     /// Who wants a frontend, in the order of their right to it.
     claims: BTreeMap<Frontend, SortedSet<Claimant>>,
+    /// The frontends that more than one Service wants.
+    contested: BTreeSet<Frontend>,
     cluster_ips: BTreeMap<IpAddr, SortedSet<ObjectName>>,
     /// Who wants a health check node port.
     health_claims: BTreeMap<u16, SortedSet<Claimant>>,
@@ -68,6 +70,7 @@ impl ServicePlanner {
             context,
             plans: BTreeMap::new(),
             claims: BTreeMap::new(),
+            contested: BTreeSet::new(),
             cluster_ips: BTreeMap::new(),
             health_claims: BTreeMap::new(),
             table: ServiceTable::default(),
@@ -119,9 +122,9 @@ impl ServicePlanner {
 
     /// The frontends that more than one Service wants.
     pub fn conflicts(&self) -> impl Iterator<Item = Conflict> {
-        self.claims
+        self.contested
             .iter()
-            .filter(|(_, claimants)| claimants.len() > 1)
+            .filter_map(|frontend| self.claims.get_key_value(frontend))
             .flat_map(|(frontend, claimants)| {
                 let mut names = claimants
                     .iter()
@@ -211,9 +214,10 @@ impl ServicePlanner {
         if let Some(old) = self.plans.remove(&name) {
             let claimant = old.claimant(&name);
             for frontend in old.plan.routes.keys() {
-                let wanted_by = self.claims.get(frontend).map_or(0, SortedSet::len);
-                self.totals.conflicts -= usize::from(wanted_by > 1);
                 release(&mut self.claims, frontend, &claimant);
+                if self.claims.get(frontend).is_none_or(|c| c.len() < 2) {
+                    self.contested.remove(frontend);
+                }
             }
             for address in &old.plan.cluster_ips {
                 release(&mut self.cluster_ips, address, &name);
@@ -229,7 +233,9 @@ impl ServicePlanner {
             for frontend in new.plan.routes.keys() {
                 let claimants = self.claims.entry(*frontend).or_default();
                 claimants.insert(claimant.clone());
-                self.totals.conflicts += usize::from(claimants.len() > 1);
+                if claimants.len() > 1 {
+                    self.contested.insert(*frontend);
+                }
             }
             for address in &new.plan.cluster_ips {
                 let owners = self.cluster_ips.entry(*address).or_default();
@@ -279,6 +285,12 @@ impl ServicePlanner {
             let before = self.table.health_checks.get(&port);
             Some((port, Delta::between(before, self.asked(port))?))
         });
+        let lingering = touched.lingering.into_iter().filter_map(|id| {
+            let plan = self.plans.get(&id.service.service);
+            let after = plan.and_then(|planned| planned.plan.lingering.get(&id));
+            let delta = Delta::between(self.table.lingering.get(&id), after)?;
+            Some((id, delta))
+        });
         let prefixes: Vec<IpNet> = self.context.service_prefixes.iter().copied().collect();
         let prefixes = IpNet::aggregate(&prefixes).into_iter().collect();
         ServiceChange {
@@ -286,6 +298,7 @@ impl ServicePlanner {
             cluster_ips: cluster_ips.collect(),
             service_prefixes: change::diff_sets(&self.table.service_prefixes, &prefixes),
             health_checks: health_checks.collect(),
+            lingering: lingering.collect(),
             routes,
         }
     }
@@ -327,6 +340,7 @@ struct Touched {
     pools: BTreeSet<PoolId>,
     cluster_ips: BTreeSet<IpAddr>,
     health_checks: BTreeSet<u16>,
+    lingering: BTreeSet<PortId>,
 }
 
 impl Touched {
@@ -337,6 +351,7 @@ impl Touched {
         self.cluster_ips.extend(&plan.cluster_ips);
         let check = plan.health_check.as_ref();
         self.health_checks.extend(check.map(|(port, _)| *port));
+        self.lingering.extend(plan.lingering.keys().cloned());
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Selection<'a> {
     pub(super) cluster: Candidates<'a>,
     /// Those of this node; topology does not matter here.
     pub(super) local: Candidates<'a>,
+    /// All that slices hold.
+    pub(super) all: Candidates<'a>,
     /// Whether any endpoint has a zone hint.
     pub(super) has_zone_hints: bool,
 }
@@ -54,6 +56,7 @@ impl<'a> Selection<'a> {
             has_zone_hints: candidates
                 .values()
                 .any(|c| !c.endpoint.zone_hints.is_empty()),
+            all: candidates,
         }
     }
 }

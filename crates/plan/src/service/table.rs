@@ -25,6 +25,29 @@ pub struct ServiceTable {
     /// What to answer load balancers that ask whether the node has endpoints
     /// of a Service, by `spec.healthCheckNodePort`.
     pub health_checks: BTreeMap<u16, Arc<HealthCheck>>,
+    /// Endpoints that get no new connections and keep the ones they have.
+    pub lingering: BTreeMap<PortId, Arc<Lingering>>,
+}
+
+/// A service port in one family.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortId {
+    /// The service port.
+    pub service: ServicePortName,
+    /// The family of its frontends and endpoints.
+    pub family: IpFamily,
+}
+
+/// Endpoints of a service port that are in none of its pools: not ready, far,
+/// or terminating while others are ready. Flows to them go on: of UDP, which
+/// never ends by itself, while they serve; of TCP and SCTP for as long as slices
+/// hold them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lingering {
+    /// The endpoints; never empty.
+    pub endpoints: BTreeSet<SocketAddr>,
+    /// The frontends of the service port that led to them.
+    pub frontends: BTreeSet<Frontend>,
 }
 
 /// The answer of a health check node port.
@@ -203,6 +226,17 @@ const fn greatest_common_divisor(a: usize, b: usize) -> usize {
         a
     } else {
         greatest_common_divisor(b, a % b)
+    }
+}
+
+impl Frontend {
+    /// The family of its address.
+    #[must_use]
+    pub const fn family(&self) -> IpFamily {
+        match self.address {
+            FrontendAddress::Ip(address) => IpFamily::of(&address),
+            FrontendAddress::Node(family) => family,
+        }
     }
 }
 

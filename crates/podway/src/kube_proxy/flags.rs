@@ -16,7 +16,7 @@ pub(crate) struct KubeProxyArgs {
     /// Write the configuration with every default to a file, and end
     #[arg(long, value_name = "FILE")]
     pub(crate) write_config_to: Option<PathBuf>,
-    /// Remove everything of Podway from this node's kernel, and end
+    /// Remove what serves Services on this node, in any mode, and end
     #[arg(long, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, hide_default_value = true, hide_possible_values = true)]
     pub(crate) cleanup: bool,
     /// Set kernel parameters, which may need more privileges than the rest, and end

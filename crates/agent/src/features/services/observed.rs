@@ -104,7 +104,9 @@ impl Observed {
         metrics.endpoints.set(&[], totals.endpoints as f64);
         let frontends = planner.table().routes.len();
         metrics.frontends.set(&[], frontends as f64);
-        metrics.conflicts.set(&[], totals.conflicts as f64);
+        metrics
+            .conflicts
+            .set(&[], planner.conflicts().count() as f64);
         self.wrote_nothing();
     }
 

@@ -11,12 +11,13 @@ fn socket(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// Frontends 10.96.0.1:53 and node port 30053 over one UDP pool.
-fn table(endpoints: &[&str]) -> ServiceTable {
+/// Frontends 10.96.0.1:53 and node port 30053 over one pool; those that linger
+/// keep what they have.
+fn table(protocol: Protocol, endpoints: &[&str], lingering: &[&str]) -> ServiceTable {
     let port = ServicePortName {
         service: ObjectName::new("kube-system", "dns"),
         port: "dns".into(),
-        protocol: Protocol::Udp,
+        protocol,
     };
     let id = PoolId {
         service: port.clone(),
@@ -39,7 +40,7 @@ fn table(endpoints: &[&str]) -> ServiceTable {
     ] {
         let frontend = Frontend {
             address,
-            protocol: Protocol::Udp,
+            protocol,
             port: number,
         };
         let route = Route {
@@ -67,13 +68,24 @@ fn table(endpoints: &[&str]) -> ServiceTable {
     if !endpoints.is_empty() {
         table.pools.insert(id, Arc::new(pool));
     }
+    if !lingering.is_empty() {
+        let id = PortId {
+            service: port,
+            family: IpFamily::V4,
+        };
+        let lingering = Lingering {
+            endpoints: lingering.iter().map(|text| socket(text)).collect(),
+            frontends: table.routes.keys().copied().collect(),
+        };
+        table.lingering.insert(id, Arc::new(lingering));
+    }
     table
 }
 
-fn flow(to: &str, endpoint: &str) -> Flow {
+fn flow(protocol: Protocol, to: &str, endpoint: &str) -> Flow {
     let client = socket("10.244.1.9:4000");
     let tuple = |source, destination| Tuple {
-        protocol: Protocol::Udp.number(),
+        protocol: protocol.number(),
         source,
         destination,
     };
@@ -100,49 +112,98 @@ fn flows() -> Vec<(&'static str, &'static str)> {
     ]
 }
 
-/// What happens; the endpoints before it (`None` at a start) and after it; the
-/// flows that end.
-type Case<'a> = (
-    &'a str,
-    Option<&'a [&'a str]>,
-    &'a [&'a str],
-    &'a [(&'a str, &'a str)],
-);
+/// The flows that end, of a protocol, when one table follows another (`None`: at
+/// a start).
+fn ended(
+    protocol: Protocol,
+    before: Option<&ServiceTable>,
+    after: &ServiceTable,
+) -> Vec<(&'static str, &'static str)> {
+    let stale = match before {
+        None => StaleFlows::of_table(after),
+        Some(before) => {
+            let change = service::diff(before, after);
+            let users: Vec<Frontend> = after.routes.keys().copied().collect();
+            StaleFlows::of_change(after, &change, |_| users.clone())
+        }
+    };
+    let all = flows().into_iter();
+    let all = all.map(|(to, e)| flow(protocol, to, e)).collect();
+    let mut conntrack = FakeConntrack { flows: all };
+    let count = stale.end(&mut conntrack).unwrap();
+    let ended: Vec<_> = flows()
+        .into_iter()
+        .filter(|(to, e)| !conntrack.flows.contains(&flow(protocol, to, e)))
+        .collect();
+    assert_eq!(count, ended.len() as u64);
+    ended
+}
+
+const WITHOUT_A: &[(&str, &str)] = &[(VIP, A), (NODE, A)];
+const WITHOUT_ALL: &[(&str, &str)] = &[(VIP, A), (VIP, B), (NODE, A), (NODE, B)];
 
 #[test]
-fn flows_end_where_their_endpoint_is_gone() {
-    let both = [A, B];
-    let after_start = [(VIP, VIP)];
-    let without_a = [(VIP, A), (VIP, VIP), (NODE, A)];
-    let without_all = [(VIP, A), (VIP, B), (VIP, VIP), (NODE, A), (NODE, B)];
-    let cases: [Case; 5] = [
-        ("start", None, &both, &after_start),
-        ("nothing went", Some(&[A]), &both, &[]),
-        ("A went", Some(&both), &[B], &without_a),
-        ("all went", Some(&both), &[], &without_all),
-        ("the first came", Some(&[]), &both, &after_start),
-    ];
-    for (what, before, after, ended) in cases {
-        let after = table(after);
-        let stale = match before {
-            None => StaleFlows::of_table(&after),
-            Some(before) => {
-                let change = service::diff(&table(before), &after);
-                let users: Vec<Frontend> = after.routes.keys().copied().collect();
-                StaleFlows::of_change(&after, &change, |_| users.clone())
-            }
-        };
-        let all: Vec<Flow> = flows().into_iter().map(|(to, e)| flow(to, e)).collect();
-        let mut conntrack = FakeConntrack { flows: all };
-        let count = stale.end(&mut conntrack).unwrap();
-        let rest: Vec<(&str, &str)> = flows()
-            .into_iter()
-            .filter(|(to, e)| !conntrack.flows.contains(&flow(to, e)))
-            .collect();
+fn udp_flows_end_where_their_endpoint_is_gone() {
+    let of = |endpoints: &[&str]| table(Protocol::Udp, endpoints, &[]);
+    let end =
+        |before: Option<&ServiceTable>, after: &ServiceTable| ended(Protocol::Udp, before, after);
+    let both = of(&[A, B]);
+    assert_eq!(end(None, &both), [(VIP, VIP)], "start");
+    assert_eq!(end(Some(&of(&[A])), &both), [], "nothing went");
+    assert_eq!(end(Some(&both), &of(&[B])), [(VIP, A), (NODE, A)], "A went");
+    assert_eq!(
+        end(Some(&both), &of(&[])),
+        [(VIP, A), (VIP, B), (VIP, VIP), (NODE, A), (NODE, B)],
+        "all went"
+    );
+    assert_eq!(end(Some(&of(&[])), &both), [(VIP, VIP)], "the first came");
+    let gone = ServiceTable::default();
+    assert!(
+        end(Some(&both), &gone).contains(&(VIP, B)),
+        "the Service went"
+    );
+}
+
+#[test]
+fn connections_end_where_their_endpoint_is_gone() {
+    for protocol in [Protocol::Tcp, Protocol::Sctp] {
+        let of = |endpoints: &[&str]| table(protocol, endpoints, &[]);
+        let both = of(&[A, B]);
+        let end =
+            |before: Option<&ServiceTable>, after: &ServiceTable| ended(protocol, before, after);
+        assert_eq!(end(None, &both), [], "start");
         assert_eq!(
-            (rest.as_slice(), count),
-            (ended, ended.len() as u64),
-            "{what}"
+            end(None, &of(&[B])),
+            [(VIP, A)],
+            "A went while nobody looked"
         );
+        assert_eq!(end(Some(&of(&[A])), &both), [], "nothing went");
+        assert_eq!(end(Some(&both), &of(&[B])), WITHOUT_A, "A went");
+        assert_eq!(end(Some(&both), &of(&[])), WITHOUT_ALL, "all went");
+        let gone = ServiceTable::default();
+        assert_eq!(
+            end(Some(&both), &gone),
+            [],
+            "the frontends went, not their endpoints"
+        );
+    }
+}
+
+#[test]
+fn endpoints_that_linger_keep_their_flows() {
+    for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
+        let both = table(protocol, &[A, B], &[]);
+        let draining = table(protocol, &[B], &[A]);
+        let drained = table(protocol, &[B], &[]);
+        assert_eq!(ended(protocol, Some(&both), &draining), [], "A terminates");
+        assert_eq!(
+            ended(protocol, Some(&draining), &drained),
+            WITHOUT_A,
+            "A went"
+        );
+        let last = table(protocol, &[], &[A]);
+        let none = table(protocol, &[], &[]);
+        let went = ended(protocol, Some(&last), &none);
+        assert_eq!(went, WITHOUT_A, "the last went");
     }
 }

@@ -357,11 +357,10 @@ fn established_connections_stay(served: &mut Served) {
         }
     };
     check("fresh");
-    served.scale(1, &[POD_TWO]);
-    check("their endpoint has left the service");
-    served.scale(1, &[]);
-    check("the service has no endpoints");
+    served.scale(1, &[POD_ONE, POD_TWO]);
+    check("another endpoint has come");
     served.scale(1, &[POD_ONE]);
+    check("and gone");
     served.site.node.run(|| spoil(mode)).unwrap();
     assert!(served.sync_whole().written.messages > 0);
     check("the rules were spoiled and mended");
@@ -369,6 +368,12 @@ fn established_connections_stay(served: &mut Served) {
     if mode != userspace::SPEC.name {
         served.restart();
         check("the agent has started again");
+    }
+    if [nftables::SPEC.name, iptables::SPEC.name].contains(&mode) {
+        served.scale(1, &[POD_TWO]);
+        for connection in &mut open_connections {
+            assert!(!connection.echoes("gone"), "{mode}: its endpoint is gone");
+        }
     }
 }
 

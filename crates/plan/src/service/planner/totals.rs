@@ -13,8 +13,6 @@ pub struct Totals {
     pub services: usize,
     /// Endpoints of all pools.
     pub endpoints: usize,
-    /// Frontends that a Service wants and another has.
-    pub conflicts: usize,
     /// Service ports that a local policy leaves without endpoints on this node.
     pub without_local: BTreeMap<IpFamily, WithoutLocal>,
 }
