@@ -17,11 +17,8 @@ use crate::attachments::Attachments;
 use crate::config::Configuration;
 use crate::error::Error;
 use crate::feature::Tracked;
-<<<<<<< HEAD
 use crate::features::{Announcing, Counters, Features, follow_addresses};
-=======
 use crate::foreign::OwnPorts;
->>>>>>> 40e9431 (agent: another configuration without a restart; end flows to endpoints that are gone)
 use crate::mailbox::Mailbox;
 use crate::pods::PodConfig;
 use crate::publish::{self, Bulletin, Severity};

@@ -77,7 +77,8 @@ impl FolderWatch {
             match poll(&mut waiting, quiet) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {
-                    self.events.read(&mut buffer)?;
+                    // What the events say does not matter, only that there were any.
+                    let _length = self.events.read(&mut buffer)?;
                 }
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),

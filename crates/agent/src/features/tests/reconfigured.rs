@@ -126,8 +126,10 @@ fn what_is_wrong_or_comes_later_is_said() {
         let (feature, message) = problem(&mut agent, Err("a:1:1: no".to_owned())).unwrap();
         assert_eq!(feature, "configuration");
         assert!(message.ends_with("stays in force: a:1:1: no"), "{message}");
-        let mut later = Configuration::default();
-        later.node_name = Some("other".to_owned());
+        let later = Configuration {
+            node_name: Some("other".to_owned()),
+            ..Configuration::default()
+        };
         let (_, message) = problem(&mut agent, Ok(later)).unwrap();
         assert_eq!(message, "nodeName: in force when the agent starts again");
         assert_eq!(problem(&mut agent, Ok(Configuration::default())), None);

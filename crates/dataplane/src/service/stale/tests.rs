@@ -11,6 +11,21 @@ fn socket(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
+fn pool(endpoints: &[&str]) -> Pool {
+    let endpoint = PoolEndpoint {
+        pod: None,
+        local: false,
+        weight: PoolEndpoint::FULL_WEIGHT,
+    };
+    let endpoints = endpoints.iter();
+    Pool {
+        endpoints: endpoints
+            .map(|text| (socket(text), endpoint.clone()))
+            .collect(),
+        affinity: None::<Duration>,
+    }
+}
+
 /// Frontends 10.96.0.1:53 and node port 30053 over one pool; those that linger
 /// keep what they have.
 fn table(protocol: Protocol, endpoints: &[&str], lingering: &[&str]) -> ServiceTable {
@@ -53,20 +68,8 @@ fn table(protocol: Protocol, endpoints: &[&str], lingering: &[&str]) -> ServiceT
         };
         table.routes.insert(frontend, Arc::new(route));
     }
-    let endpoint = PoolEndpoint {
-        pod: None,
-        local: false,
-        weight: PoolEndpoint::FULL_WEIGHT,
-    };
-    let pool = Pool {
-        endpoints: endpoints
-            .iter()
-            .map(|text| (socket(text), endpoint.clone()))
-            .collect(),
-        affinity: None::<Duration>,
-    };
     if !endpoints.is_empty() {
-        table.pools.insert(id, Arc::new(pool));
+        table.pools.insert(id, Arc::new(pool(endpoints)));
     }
     if !lingering.is_empty() {
         let id = PortId {
