@@ -125,7 +125,8 @@ fn texts(output: &Output) -> (String, String) {
 }
 
 /// Every kubectl to test: `PODWAY_KUBECTL` (paths separated by `:`), or the one
-/// on PATH with the versions beside it (`kubectl.1.27` ...).
+/// on PATH with the versions beside it (`kubectl.1.27` ...): of those the oldest
+/// and the newest, and all with `PODWAY_TEST_FULL`.
 pub(crate) fn installed() -> Vec<PathBuf> {
     if let Some(paths) = std::env::var_os("PODWAY_KUBECTL") {
         return std::env::split_paths(&paths).collect();
@@ -157,6 +158,9 @@ fn versions_beside(kubectl: &Path) -> Vec<PathBuf> {
         })
         .collect();
     versions.sort();
+    if std::env::var_os("PODWAY_TEST_FULL").is_none() && versions.len() > 2 {
+        versions.drain(1..versions.len() - 1);
+    }
     versions
 }
 

@@ -1,9 +1,9 @@
 //! How pods begin, and are begun again: variables, init containers, sidecars,
 //! startup and liveness probes.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, Secret};
 use kube::Api;
-use kube::api::LogParams;
+use kube::api::{LogParams, PostParams};
 
 use crate::fixture::{Lab, is_ready};
 
@@ -12,11 +12,6 @@ apiVersion: v1
 kind: ConfigMap
 metadata: {name: settings}
 data: {colour: blue}
----
-apiVersion: v1
-kind: Secret
-metadata: {name: keys}
-stringData: {key: open}
 ---
 apiVersion: v1
 kind: Pod
@@ -111,6 +106,17 @@ fn has_restarted(pod: &Pod) -> bool {
 #[test]
 fn pods_begin_as_they_say() {
     let lab = Lab::up(1);
+    // Manifests of the network have no Secrets.
+    lab.with_client(|client| async move {
+        let secrets: Api<Secret> = Api::default_namespaced(client);
+        let secret =
+            serde_json::json!({"metadata": {"name": "keys"}, "stringData": {"key": "open"}});
+        let secret = serde_json::from_value(secret).unwrap();
+        secrets
+            .create(&PostParams::default(), &secret)
+            .await
+            .unwrap();
+    });
     lab.apply(PODS);
     variables(&lab);
     order(&lab);

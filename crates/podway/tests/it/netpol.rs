@@ -63,7 +63,7 @@ fn cyclonus_and_end_to_end_with_packets() {
 
 /// The cases whose policies or connections are of SCTP.
 #[test]
-#[ignore = "needs SCTP sockets: vm/test runs it on the second kernel"]
+#[ignore = "needs SCTP sockets, which the second kernel has: docs/testing.md says how to run it there"]
 fn cases_of_sctp_with_packets() {
     run("sctp", &["tcp", "udp", "sctp"], &|case, _| {
         let policies = case.steps.iter().flat_map(|step| &step.policies);

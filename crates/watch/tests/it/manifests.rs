@@ -135,7 +135,7 @@ metadata: {name: again}
     assert_eq!(
         mistakes(text),
         [
-            "2:7 unknown kind \"Servce\": known are Namespace, Node, Pod, Service, Endpoints, ConfigMap, Event, EndpointSlice, NetworkPolicy => kind: Service",
+            "2:7 unknown kind \"Servce\": known are Namespace, Node, Pod, Service, Endpoints, ConfigMap, Event, EndpointSlice, NetworkPolicy, ClusterNetworkPolicy => kind: Service",
             "5:13 NetworkPolicy is not known in apiVersion \"networking.k8s.io/v1beta1\" => apiVersion: networking.k8s.io/v1",
             "11:21 unknown field \"lables\" => labels",
             "14:11 spec.ports[0].port: the text \"80\", where a number is expected => 80, without quotes",

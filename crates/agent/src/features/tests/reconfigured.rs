@@ -104,7 +104,8 @@ fn what_is_switched_off_goes_and_comes_back() {
         assert_eq!(tables.map(has_table), [true; 3]);
         assert_eq!(agent.status().policies.unwrap().pods, 1);
         let names: Vec<_> = agent.sync.feature_names().collect();
-        assert_eq!(names, ["policies", "services", "pods", "overlay"]);
+        let all = ["policies", "services", "pods", "overlay", "loadBalancer"];
+        assert_eq!(names, all);
     });
 }
 
