@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod events;
 mod lease;
 mod pod_prefixes;
@@ -18,7 +19,9 @@ use podway_plan::node_prefixes::{NodePrefixes, NodeRange, RangeProblem};
 use podway_watch::client::ClientError;
 use tokio::sync::watch;
 
+pub use addresses::AddressSettings;
 use lease::Campaign;
+pub use podway_watch::address_config::Place;
 
 /// What a controller is to do.
 #[derive(Debug, Clone)]
@@ -37,6 +40,8 @@ pub struct Settings {
     /// The ranges of the nodes' podCIDRs, the primary family first; none where
     /// somebody else hands them out.
     pub node_ranges: Vec<NodeRange>,
+    /// Addresses of load balancers; `None` where somebody else gives them.
+    pub addresses: Option<AddressSettings>,
 }
 
 /// Why a controller does not run.
@@ -55,6 +60,7 @@ pub enum Error {
 struct Duties {
     client: Client,
     node_prefixes: Option<NodePrefixes>,
+    addresses: Option<AddressSettings>,
 }
 
 impl Duties {
@@ -63,11 +69,21 @@ impl Duties {
         let Self {
             client,
             node_prefixes,
+            addresses,
         } = self;
-        match node_prefixes {
-            Some(prefixes) => pod_prefixes::hand_out(client, prefixes).await,
-            None => future::pending().await,
-        }
+        let prefixes = async {
+            match node_prefixes {
+                Some(prefixes) => pod_prefixes::hand_out(client.clone(), prefixes).await,
+                None => future::pending().await,
+            }
+        };
+        let addresses = async {
+            match addresses {
+                Some(settings) => addresses::give_out(client.clone(), settings).await,
+                None => future::pending().await,
+            }
+        };
+        tokio::join!(prefixes, addresses);
     }
 }
 
@@ -85,6 +101,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(
     let duties = Duties {
         client: client.clone(),
         node_prefixes,
+        addresses: settings.addresses.clone(),
     };
     let (elected, mut is_elected) = watch::channel(false);
     let campaign = Campaign::new(client, &settings);

@@ -20,7 +20,7 @@ use podway_watch::objects::Readable;
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use crate::events;
+use crate::events::{self, Note};
 
 /// How long a request may take: a replica that is not elected any more must not
 /// write after the next one has begun.
@@ -111,7 +111,8 @@ impl Desk {
         let has = prefixes_of(&node);
         for conflict in self.prefixes.tell(&name, &has) {
             let message = conflict.to_string();
-            events::warn(&self.client, &node, "PodCIDRConflict", &message).await;
+            let note = Note::warning("PodCIDRConflict", &message);
+            events::tell(&self.client, &node, note).await;
         }
         if has.is_empty() && node.metadata.deletion_timestamp.is_none() {
             self.waiting.insert(name, node);
@@ -142,7 +143,9 @@ impl Desk {
                     Written::Unknown => served = Served::TryAgain,
                 },
                 Err(full) if self.refused.insert(name) => {
-                    events::warn(&self.client, &node, "CIDRNotAvailable", &full.to_string()).await;
+                    let message = full.to_string();
+                    let note = Note::warning("CIDRNotAvailable", &message);
+                    events::tell(&self.client, &node, note).await;
                 }
                 Err(_) => {}
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use ipnet::IpNet;
-use podway_controller::Settings;
+use podway_controller::{AddressSettings, Place, Settings};
 use podway_plan::node_prefixes::NodeRange;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,6 +26,19 @@ pub(crate) struct ControllerArgs {
     /// The length of a node's IPv6 podCIDR
     #[arg(long, value_name = "BITS", default_value_t = 64)]
     node_cidr_mask_size_ipv6: u8,
+    /// Leave addresses of load balancers to others
+    #[arg(long)]
+    no_load_balancer: bool,
+    /// Give addresses to Services of this loadBalancerClass; by default to those
+    /// without one
+    #[arg(long, value_name = "CLASS")]
+    load_balancer_class: Option<String>,
+    /// Namespace of MetalLB's configuration
+    #[arg(long, value_name = "NS", default_value = "metallb-system")]
+    load_balancer_namespace: String,
+    /// The Secret there that nodes share; made where it is missing
+    #[arg(long, value_name = "NAME", default_value = "memberlist")]
+    load_balancer_secret: String,
     /// Who this replica is; host name and process by default
     #[arg(long)]
     identity: Option<String>,
@@ -74,8 +87,16 @@ fn settings(args: ControllerArgs) -> anyhow::Result<Settings> {
         .iter()
         .map(range)
         .collect::<Result<_, _>>()?;
+    let addresses = AddressSettings {
+        place: Place {
+            namespace: args.load_balancer_namespace,
+            secret: args.load_balancer_secret,
+        },
+        class: args.load_balancer_class,
+    };
     Ok(Settings {
         node_ranges,
+        addresses: (!args.no_load_balancer).then_some(addresses),
         kubeconfig: crate::cluster::kubeconfig(&args.cluster)?,
         identity: args.identity.unwrap_or_else(identity),
         lease_namespace: args.lease_namespace,

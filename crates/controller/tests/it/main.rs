@@ -1,6 +1,7 @@
 //! Replicas of the controller against an API server of the test's own.
 #![allow(clippy::unwrap_used, reason = "a test that panics says where")]
 
+mod addresses;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,19 +29,26 @@ struct Replica {
     task: JoinHandle<()>,
 }
 
+fn replica_settings(server: &Server, identity: &str, ranges: &[(&str, u8)]) -> Settings {
+    let range =
+        |(prefix, length): &(&str, u8)| NodeRange::new(prefix.parse().unwrap(), *length).unwrap();
+    Settings {
+        kubeconfig: Some(server.kubeconfig()),
+        identity: identity.to_owned(),
+        lease_namespace: "kube-system".into(),
+        lease_name: "podway-controller".into(),
+        lease_duration: Duration::from_secs(1),
+        node_ranges: ranges.iter().map(range).collect(),
+        addresses: None,
+    }
+}
+
 impl Replica {
     fn start(server: &Server, identity: &str, ranges: &[(&str, u8)]) -> Self {
-        let range = |(prefix, length): &(&str, u8)| {
-            NodeRange::new(prefix.parse().unwrap(), *length).unwrap()
-        };
-        let settings = Settings {
-            kubeconfig: Some(server.kubeconfig()),
-            identity: identity.to_owned(),
-            lease_namespace: "kube-system".into(),
-            lease_name: "podway-controller".into(),
-            lease_duration: Duration::from_secs(1),
-            node_ranges: ranges.iter().map(range).collect(),
-        };
+        Self::with(replica_settings(server, identity, ranges))
+    }
+
+    fn with(settings: Settings) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
             let stop = async { drop(stopped.await) };
