@@ -46,6 +46,19 @@ pub struct AddressSettings {
     pub class: Option<String>,
 }
 
+/// Where `MetalLB` has it, for Services without a class.
+impl Default for AddressSettings {
+    fn default() -> Self {
+        Self {
+            place: Place {
+                namespace: "metallb-system".to_owned(),
+                secret: "memberlist".to_owned(),
+            },
+            class: None,
+        }
+    }
+}
+
 /// Works until the future is dropped.
 pub(crate) async fn give_out(client: Client, settings: AddressSettings) {
     let (told, mut news) = mpsc::unbounded_channel();
@@ -65,18 +78,23 @@ pub(crate) async fn give_out(client: Client, settings: AddressSettings) {
         let mut settled = pin!(settled);
         let mut is_settled = false;
         let mut again = false;
+        let mut is_shared = true;
         loop {
             tokio::select! {
                 Some(event) = services.next() => desk.take_service(event),
                 Some(event) = namespaces.next() => desk.take_namespace(event),
                 Some(news) = news.recv() => match news {
-                    News::Secret(None) => share_secret(&client, &settings.place).await,
+                    News::Secret(secret) => is_shared = secret.is_some(),
                     news => desk.take_configuration(news),
                 },
                 () = &mut settled, if !is_settled => is_settled = true,
                 () = sleep(PAUSE), if again => {}
             }
             again = is_settled && !desk.serve().await;
+            if !is_shared && desk.knows_namespace(&settings.place.namespace) {
+                is_shared = share_secret(&client, &settings.place).await;
+                again |= !is_shared;
+            }
         }
     };
     tokio::join!(configuration, work);
@@ -91,9 +109,9 @@ fn kind(resource: &Resource) -> Kind {
     }
 }
 
-/// Makes the Secret that nodes share, as `MetalLB`'s controller does. Without its
-/// namespace there is nothing to share it for.
-async fn share_secret(client: &Client, place: &Place) {
+/// Makes the Secret that nodes share, as `MetalLB`'s controller does. Whether it
+/// is there now.
+async fn share_secret(client: &Client, place: &Place) -> bool {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), &place.namespace);
     let value: [u8; 32] = rand::random();
     let secret = Secret {
@@ -110,10 +128,17 @@ async fn share_secret(client: &Client, place: &Place) {
     let made = timeout(LIMIT, secrets.create(&PostParams::default(), &secret)).await;
     match made {
         Ok(Ok(_)) => tracing::info!(secret = place.secret, "made the Secret that nodes share"),
-        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "the Secret that nodes share is not there"),
-        Err(_) => tracing::warn!("the Secret that nodes share is not there: no answer"),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the Secret that nodes share is not there");
+            return false;
+        }
+        Err(_) => {
+            tracing::warn!("the Secret that nodes share is not there: no answer");
+            return false;
+        }
     }
+    true
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -1,9 +1,10 @@
-//! The control plane's process: the API server and the scheduler.
+//! The control plane's process: the API server, the scheduler and the controller.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use podway_apiserver::{ApiServer, KubeletResolver, Settings, User};
 use podway_kernel::netns::NetNs;
@@ -103,11 +104,33 @@ impl ControlPlaneArgs {
         let defined = definitions::ensure(&client).await;
         defined.map_err(Error::request("define ClusterNetworkPolicy"))?;
         tokio::spawn(scheduler::run(client));
+        tokio::spawn(controller(&paths));
         say_ready().map_err(Error::io("say that the control plane is ready"))?;
         tracing::info!(lab = %self.name, port, "control plane is ready");
         terminate.recv().await;
         server.shutdown();
         Ok(())
+    }
+}
+
+/// Podway's controller, for as long as the process lives. Its name does not change, so
+/// that the Lease of the process before is its own.
+fn controller(paths: &LabPaths) -> impl Future<Output = ()> + use<> {
+    let settings = podway_controller::Settings {
+        kubeconfig: Some(paths.kubeconfig()),
+        identity: "control-plane".to_owned(),
+        lease_namespace: "kube-system".to_owned(),
+        lease_name: "podway-controller".to_owned(),
+        lease_duration: Duration::from_secs(15),
+        node_ranges: Vec::new(),
+        addresses: Some(podway_controller::AddressSettings::default()),
+    };
+    async {
+        let ended = podway_controller::run(settings, std::future::pending()).await;
+        if let Err(error) = ended {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "there is no controller");
+        }
     }
 }
 

@@ -120,6 +120,11 @@ impl Desk {
         }
     }
 
+    pub(super) fn knows_namespace(&self, name: &str) -> bool {
+        let name = ObjectName::new("", name);
+        self.namespaces.objects.contains_key(&name)
+    }
+
     /// Gives what is asked for and says so. False where something could not be
     /// written and is to be tried again.
     pub(super) async fn serve(&mut self) -> bool {

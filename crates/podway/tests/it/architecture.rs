@@ -31,7 +31,15 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("podway-controller", &["model", "plan", "watch"]),
     (
         "podway-lab",
-        &["model", "kernel", "apiserver", "agent", "watch", "cni"],
+        &[
+            "model",
+            "kernel",
+            "apiserver",
+            "agent",
+            "controller",
+            "watch",
+            "cni",
+        ],
     ),
     (
         "podway-bench",

@@ -7,6 +7,7 @@
 )]
 
 mod architecture;
+mod balancer;
 mod harness;
 mod input;
 mod install;

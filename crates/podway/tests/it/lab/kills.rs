@@ -151,6 +151,15 @@ fn an_agent_is_not_missed_and_its_successor_writes_nothing() {
         text(&ask());
     }
 
+    // What the dead one said of itself is not what its successor says.
+    let said = [
+        "delete",
+        "configmap",
+        "-n",
+        "kube-system",
+        "podway-node-node1",
+    ];
+    text(&lab.kubectl(&said));
     text(&lab.verb("up", &[]));
     let of = [
         "get",
@@ -162,8 +171,12 @@ fn an_agent_is_not_missed_and_its_successor_writes_nothing() {
         "jsonpath={.data.status\\.json}",
     ];
     let writes = eventually("the status of the new agent", || {
+        let said = lab.kubectl(&of);
+        if !said.status.success() {
+            return Err(both(&said));
+        }
         let status: serde_json::Value =
-            serde_json::from_str(&text(&lab.kubectl(&of))).map_err(|e| e.to_string())?;
+            serde_json::from_str(&text(&said)).map_err(|e| e.to_string())?;
         let revision = status["revision"].as_u64().unwrap_or_default();
         let pid = lab.process(&["podway agent", "/node1/"]);
         let log = std::fs::read_to_string(format!("/run/podway/{}/node1/agent.log", lab.name()))
