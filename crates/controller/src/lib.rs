@@ -1,6 +1,6 @@
 //! Work for the whole cluster: one replica of many does it, elected by a Lease.
 //!
-//! Each duty is a file here and a line in [`Duties`].
+//! Each duty is a file here and a line in `Duties`.
 
 #![forbid(unsafe_code)]
 
