@@ -35,7 +35,7 @@ pub(crate) enum Command {
     },
     /// A drop-in for kube-proxy: its flags and its KubeProxyConfiguration file
     KubeProxy(Box<crate::kube_proxy::KubeProxyArgs>),
-    /// Work for the whole cluster, by one elected replica: podCIDRs
+    /// Work for the whole cluster, by one elected replica: podCIDRs, addresses of load balancers
     Controller(crate::controller::ControllerArgs),
     /// The embedded API server alone
     Apiserver(ApiserverArgs),
