@@ -121,6 +121,8 @@ pub struct Task {
     joined: BTreeSet<(u32, Ipv6Addr)>,
     mesh: UdpSocket,
     mesh_is_v6: bool,
+    /// What is received goes here: heartbeats come dozens of times a second.
+    datagram: Vec<u8>,
     port: u16,
     route: Rtnetlink,
     monitor: Monitor,
@@ -187,6 +189,7 @@ impl Task {
             joined: BTreeSet::new(),
             mesh,
             mesh_is_v6,
+            datagram: vec![0; LONGEST_DATAGRAM],
             port: settings.port,
             route: Rtnetlink::open()?,
             monitor,
@@ -292,14 +295,16 @@ impl Task {
     }
 
     fn receive(&mut self) {
-        let mut datagram = vec![0; LONGEST_DATAGRAM];
         for _ in 0..BATCH {
             // Errors are answers of other hosts (ICMP): the mesh notices itself.
-            match self.mesh.recv(&mut datagram) {
-                Ok(length) => match self.layer2.receive_datagram(&datagram[..length], now()) {
-                    Ok(outbox) => self.send(outbox),
-                    Err(error) => self.complain(&error),
-                },
+            match self.mesh.recv(&mut self.datagram) {
+                Ok(length) => {
+                    let datagram = &self.datagram[..length];
+                    match self.layer2.receive_datagram(datagram, now()) {
+                        Ok(outbox) => self.send(outbox),
+                        Err(error) => self.complain(&error),
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(_) => {}
             }
