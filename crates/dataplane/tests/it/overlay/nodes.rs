@@ -407,3 +407,26 @@ pub(crate) fn ip(text: &str) -> IpAddr {
 pub(crate) fn net(text: &str) -> IpNet {
     text.parse().unwrap()
 }
+
+/// Pods of two nodes, in both families, and whom the server sees.
+pub(crate) fn assert_reaches(from: &mut TestNode, to: &mut TestNode) {
+    let (client, server) = (from.pod(5), to.pod(6));
+    serve(&server.namespace);
+    for (to, own) in server.addresses.iter().zip(client.addresses) {
+        let seen = connect(&client.namespace, *to, LIMIT);
+        let seen = seen.unwrap_or_else(|error| panic!("to {to}: {error}"));
+        assert_eq!(seen, own, "source as the server at {to} saw it");
+    }
+}
+
+/// node1 and node2 on one segment, node3 behind the router.
+pub(crate) fn three(settings: &OverlaySettings) -> (Underlay, [TestNode; 3], [Node; 3]) {
+    let mut underlay = Underlay::new();
+    let mut nodes = [(0, 1), (0, 2), (1, 3)]
+        .map(|(segment, number)| underlay.node_on(segment, number, settings));
+    let objects = [0, 1, 2].map(|i: usize| nodes[i].object());
+    for node in &mut nodes {
+        node.follow(&objects);
+    }
+    (underlay, nodes, objects)
+}

@@ -8,26 +8,14 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use podway_dataplane::overlay::Error;
 use podway_kernel::netns::NetNs;
 use podway_kernel::route::{LinkChange, Route};
-use podway_model::Node;
-use podway_plan::overlay::OverlaySettings;
 
-use super::nodes::{LIMIT, TestNode, UDP, Underlay, VXLAN, connect, ip, net, serve};
+use super::nodes::{
+    LIMIT, TestNode, UDP, Underlay, VXLAN, assert_reaches, connect, ip, net, serve, three,
+};
 
 /// How long something is waited for that must not come.
 const NEVER: Duration = Duration::from_millis(300);
 const FLANNELS: u16 = 8285;
-
-/// node1 and node2 on one segment, node3 behind the router.
-fn three(settings: &OverlaySettings) -> (Underlay, [TestNode; 3], [Node; 3]) {
-    let mut underlay = Underlay::new();
-    let mut nodes = [(0, 1), (0, 2), (1, 3)]
-        .map(|(segment, number)| underlay.node_on(segment, number, settings));
-    let objects = [0, 1, 2].map(|i: usize| nodes[i].object());
-    for node in &mut nodes {
-        node.follow(&objects);
-    }
-    (underlay, nodes, objects)
-}
 
 /// node1 of ours; node2 is known and does nothing by itself.
 fn beside_flannel() -> (Underlay, TestNode, TestNode, UdpSocket) {
@@ -93,16 +81,6 @@ fn packet(from: &str, to: IpAddr, ttl: u8, payload: &[u8]) -> Vec<u8> {
     packet.extend([0x1f, 0x90, 0x23, 0x28, high, low, 0, 0]);
     packet.extend(payload);
     packet
-}
-
-fn assert_reaches(from: &mut TestNode, to: &mut TestNode) {
-    let (client, server) = (from.pod(5), to.pod(6));
-    serve(&server.namespace);
-    for (to, own) in server.addresses.iter().zip(client.addresses) {
-        let seen = connect(&client.namespace, *to, LIMIT);
-        let seen = seen.unwrap_or_else(|error| panic!("to {to}: {error}"));
-        assert_eq!(seen, own, "source as the server at {to} saw it");
-    }
 }
 
 #[test]
